@@ -1,0 +1,61 @@
+# Every target sets up what it needs; nothing happens twice when nothing changed.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export DVC_NO_ANALYTICS := true
+export MLFLOW_DISABLE_TELEMETRY := true
+export PYTHONUNBUFFERED := 1
+
+.PHONY: setup demo repro test test-all lint ui down bench clean
+.DEFAULT_GOAL := setup
+
+setup: $(STAMP)
+
+# CPU=1 leaves out the CUDA libraries: see "CPU-only install" in README.md.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {sys.version.split()[0]}; name another: make PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing the locked packages into $(VENV) ..."
+	@grep -vE '$(if $(CPU),^(nvidia-|cuda-|triton),^$$)' requirements.lock > $(VENV)/requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement $(VENV)/requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup
+	@qunlearn up
+	@dvc repro
+	@qunlearn table
+	@qunlearn status
+
+repro: setup
+	dvc repro
+
+test: setup
+	$(BIN)/python -m pytest -m "not servers and not browser and not slow"
+
+test-all: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+ui: setup
+	@qunlearn up
+	@qunlearn status
+
+down: setup
+	@qunlearn down
+
+bench: setup
+	$(BIN)/python -m benchmarks.qat_step
+
+clean:
+	@if [ -x $(BIN)/qunlearn ]; then $(BIN)/qunlearn down; fi
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -exec rm -rf {} +

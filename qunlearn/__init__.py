@@ -1,0 +1,3 @@
+"""Machine unlearning for quantized neural networks."""
+
+__version__ = "0.1.0"
