@@ -6,15 +6,16 @@ what is allowed, and raises `ConfigError` with those lines.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from cronsim import CronSim, CronSimError
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeFloat,
@@ -27,7 +28,6 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -38,7 +38,31 @@ class ConfigError(ValueError):
 class Strict(BaseModel):
     """Base of every block: unknown keys are errors, values cannot change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _switches_are_no_numbers(cls, content: Any) -> Any:
+        # Python counts true as 1, so that `epochs: yes` would mean one epoch.
+        for name, value in content.items() if isinstance(content, dict) else ():
+            annotation = cls.model_fields[name].annotation if name in cls.model_fields else Any
+            wanted = annotation in (bool, Any) or any(a is bool or isinstance(a, bool) for a in get_args(annotation))
+            if not wanted and any(isinstance(part, bool) for part in (value if isinstance(value, list) else [value])):
+                raise ValueError(f"{name} = {value}: true and false (also yes, no, on, off) have no meaning here")
+        return content
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every random generator in use accepts."""
+
+
+def _index_or_name(value: Any) -> Any:
+    if not isinstance(value, int | str):
+        raise ValueError("a class is given by its index (a whole number) or its name (text)")
+    return value
+
+
+ClassLabel = Annotated[int | str, BeforeValidator(_index_or_name)]
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
@@ -49,7 +73,7 @@ class _Source(Strict):
     """Which labels are the task: the classes, or the superclasses."""
     subset: PositiveInt | None = None
     """Keep this many images, drawn class-balanced with `seed`; null keeps all. Test images are drawn in proportion."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of `subset`."""
 
 
@@ -104,7 +128,9 @@ class RandomScenario(Strict):
     @model_validator(mode="after")
     def _exactly_one(self) -> RandomScenario:
         if (self.fraction is None) == (self.count is None):
-            raise ValueError(f"give exactly one of fraction and count, not fraction={self.fraction}, count={self.count}")
+            raise ValueError(
+                f"give exactly one of fraction and count, not fraction={self.fraction}, count={self.count}"
+            )
         return self
 
 
@@ -112,7 +138,7 @@ class ClassScenario(Strict):
     """Forget all training images of whole classes of the task."""
 
     kind: Literal["class"]
-    classes: list[int | str] = Field(min_length=1)
+    classes: list[ClassLabel] = Field(min_length=1)
     """Classes by index or name."""
 
 
@@ -123,7 +149,7 @@ class SubclassScenario(Strict):
     """
 
     kind: Literal["subclass"]
-    classes: list[int | str] = Field(min_length=1)
+    classes: list[ClassLabel] = Field(min_length=1)
     """Fine classes by index or name."""
 
 
@@ -148,7 +174,7 @@ Scenario = Annotated[
 
 
 class SplitConfig(Strict):
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """The split depends on this seed alone; `seeds` vary training."""
     validation: Fraction = 0.1
     """Share of the training images of each class that is set aside for choosing."""
@@ -220,7 +246,7 @@ class EvaluateConfig(Strict):
     """Images a forward pass; changes no result."""
     bootstrap: NonNegativeInt = 1000
     """Resamples of the intervals of the membership figures; 0 leaves the intervals out."""
-    seed: NonNegativeInt = 0
+    seed: Seed = 0
     """Seed of the bootstrap and of balancing."""
 
 
@@ -274,6 +300,8 @@ class DeletionConfig(Strict):
     @field_validator("cron")
     @classmethod
     def _five_fields(cls, value: str) -> str:
+        if len(value.split()) != 5:
+            raise ValueError(f"a cron expression has five fields, not {len(value.split())}")
         try:
             CronSim(value, datetime(2026, 1, 1))
         except CronSimError as error:
@@ -286,7 +314,7 @@ class Params(Strict):
 
     data: DataConfig
     split: SplitConfig
-    seeds: list[NonNegativeInt] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
     """One original, one retrained and one unlearned model per method for each seed."""
     model: ModelConfig = ModelConfig()
     quantization: QuantizationConfig = QuantizationConfig()
@@ -318,10 +346,12 @@ class Params(Strict):
                 "split.scenario.kind: subclass forgets part of a superclass and needs data.target: coarse, "
                 f"not {self.data.target}"
             )
-        if self.deletion.method not in self.unlearn:
+        if "retrain" in self.unlearn:
+            raise ValueError("unlearn.retrain: the retrained reference is a stage of its own; take it out of unlearn")
+        if self.deletion.method not in {*self.unlearn, "retrain"}:
             raise ValueError(
                 f"deletion.method: {self.deletion.method!r} has no block under unlearn; "
-                f"there are {', '.join(self.unlearn)}"
+                f"there are {', '.join(self.unlearn)}, and retrain"
             )
         return self
 
@@ -338,8 +368,8 @@ def load(path: Path | str = "params.yaml") -> Params:
     path = Path(path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; run in the repository's root or name the file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; run in the repository's root or name the file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
@@ -366,13 +396,31 @@ def _explain(detail: ErrorDetails, model: type[BaseModel], prefix: str) -> str:
     key = ".".join(filter(None, [prefix, *_without_tags(location, model)]))
     if detail["type"] == "extra_forbidden":
         allowed = sorted(_keys_beside(location, model))
-        return f"{key} = {detail['input']!r}: unknown key; allowed here: {', '.join(allowed)}"
-    message = detail["msg"].removeprefix("Value error, ")
+        return f"{key} = {_short(detail['input'])}: unknown key; allowed here: {', '.join(allowed)}"
     if detail["type"] == "missing":
         return f"{key}: missing; it must be given"
+    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return _explain_choice(detail, key, _options_at(location, model))
+    if detail["type"] in ("dict_type", "model_type", "model_attributes_type"):
+        return f"{key} = {_short(detail['input'])}: must be a block of settings, one `key: value` a line"
+    message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "value_error" and isinstance(detail["input"], dict):
         return f"{key}: {message}" if key else message
-    return f"{key} = {detail['input']!r}: {message}"
+    return f"{key} = {_short(detail['input'])}: {message}"
+
+
+def _explain_choice(detail: ErrorDetails, key: str, options: Iterable[str]) -> str:
+    """A block whose `kind` or `source` is wrong or missing."""
+    chooser = str(detail["ctx"]["discriminator"]).strip("'")
+    allowed = ", ".join(options)
+    if chooser not in detail["input"]:
+        return f"{key}.{chooser}: missing; it must be one of {allowed}"
+    return f"{key}.{chooser} = {_short(detail['input'][chooser])}: must be one of {allowed}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _walk(location: list[str], model: type[BaseModel]) -> tuple[list[str], type[BaseModel] | None]:
@@ -408,6 +456,12 @@ def _models_of(annotation: Any) -> tuple[type[BaseModel] | None, dict[str, type[
                 for tag in getattr(member.model_fields[name].annotation, "__args__", ()):
                     options[str(tag)] = member
     return None, options
+
+
+def _options_at(location: list[str], model: type[BaseModel]) -> list[str]:
+    """The tags of the discriminated union at `location`."""
+    keys, holder = _walk(location, model)
+    return list(_models_of(holder.model_fields[keys[-1]].annotation)[1]) if holder and keys else []
 
 
 def _without_tags(location: list[str], model: type[BaseModel]) -> list[str]:

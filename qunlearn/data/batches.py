@@ -52,8 +52,8 @@ def random_crop(images: Tensor, padding: int, *, generator: torch.Generator) -> 
     rows = offsets[0][:, None] + torch.arange(height, device=images.device)
     columns = offsets[1][:, None] + torch.arange(width, device=images.device)
     padded = F.pad(images, (padding, padding, padding, padding))
-    flat = padded.reshape(count, channels, -1)
-    places = (rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]).reshape(count, 1, -1)
+    flat = padded.flatten(2)
+    places = (rows[:, :, None] * (width + 2 * padding) + columns[:, None, :]).flatten(1)[:, None]
     return flat.gather(2, places.expand(-1, channels, -1)).reshape(count, channels, height, width)
 
 
@@ -104,7 +104,7 @@ class ImagePool:
 
 def ordered_batches(indices: Tensor, batch_size: int) -> Iterator[Tensor]:
     """`indices` (int64 [n]) in their order, in parts of at most `batch_size`."""
-    yield from indices.split(batch_size) if len(indices) else ()
+    yield from torch.split(indices, batch_size) if len(indices) else ()
 
 
 def shuffled_batches(indices: Tensor, batch_size: int, *, generator: torch.Generator) -> Iterator[Tensor]:
@@ -123,12 +123,13 @@ def shuffled_batches(indices: Tensor, batch_size: int, *, generator: torch.Gener
 def infer(model: nn.Module, pool: ImagePool, indices: Tensor, *, batch_size: int = 1000) -> Tensor:
     """All logits, float32 [n, K], of the images at `indices` in their order: eval mode, test transform.
 
-    The model's training mode is restored afterwards.
+    Afterwards each module is in the mode it was in, so a BatchNorm layer frozen by the caller stays frozen.
     """
-    was_training = model.training
+    training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         logits = [model(pool.batch(part)[0]).float() for part in ordered_batches(indices, batch_size)]
     finally:
-        model.train(was_training)
+        for module in training:
+            module.training = True
     return torch.cat(logits) if logits else torch.empty(0, pool.classes, device=pool.device)

@@ -1,0 +1,1 @@
+"""Speed, as ratios measured in one run; each module runs with ``python -m benchmarks.<name> [--json]``."""

@@ -1,0 +1,1 @@
+"""Prefect flows: one file per stage of the experiment, the deletion flow, and the `qunlearn` command."""

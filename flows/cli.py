@@ -1,0 +1,179 @@
+"""The `qunlearn` command.
+
+Each command imports what it needs when it runs: PyTorch, MLflow and Prefect take seconds, `qunlearn --help` does not.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from flows import servers
+    from qunlearn.config import Params
+
+app = typer.Typer(
+    help="Remove data from quantized neural networks, with evidence of what was done.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+OUR_PACKAGES = ("qunlearn", "flows", "tasks")
+
+ParamsFile = Annotated[Path, typer.Option("--params", help="Parameter file; its folder is the project.")]
+Port = Annotated[int | None, typer.Option(min=1024, max=65535, show_default="the one in params.yaml")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
+DEFAULT_PARAMS = Path("params.yaml")
+
+
+@app.command()
+def methods(as_json: AsJson = False) -> None:
+    """List the unlearning methods, with paper, cost and the data each may see."""
+    from qunlearn.unlearning import methods as registry
+
+    rows = [
+        {
+            "name": method.name,
+            "title": method.title,
+            "paper": method.paper,
+            "status": method.status,
+            "first_order": method.first_order,
+            "needs": sorted(method.needs),
+            "cost": method.cost,
+        }
+        for method in registry().values()
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    width = max(len(row["name"]) for row in rows)
+    for row in rows:
+        typer.echo(f"{row['name']:<{width}}  {row['title']} ({row['paper']}; {row['status']})")
+        typer.echo(f"{'':<{width}}  needs {', '.join(row['needs'])}; cost {row['cost']}")
+
+
+@app.command()
+def table(as_json: AsJson = False, params_file: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Print the table of the last evaluation."""
+    from tasks.workspace import read_json
+
+    evaluation = read_json(params_file.resolve().parent / "metrics" / "evaluation.json", made_by="evaluate")
+    if as_json:
+        typer.echo(json.dumps(evaluation["summary"], indent=2))
+        return
+    from qunlearn.reporting.table import text_table
+
+    typer.echo(text_table(evaluation))
+
+
+@app.command()
+def up(
+    mlflow_port: Port = None,
+    prefect_port: Port = None,
+    params_file: ParamsFile = DEFAULT_PARAMS,
+) -> None:
+    """Start MLflow, Prefect and the deletion flow on this computer, and wait until they answer."""
+    from flows import servers
+
+    params = _params(params_file)
+    states = servers.up(
+        params_file.resolve().parent,
+        params,
+        params_file=params_file,
+        mlflow_port=mlflow_port,
+        prefect_port=prefect_port,
+        announce=lambda name: typer.echo(f"starting {name} ...", err=True),
+    )
+    _print_states(states)
+    by_name = {state.name: state for state in states}
+    if by_name["mlflow"].state == "up":
+        typer.echo('MLflow\'s page starts in its GenAI mode: switch to "Model training" at the top left.')
+    else:
+        typer.echo("MLflow was not started: the tracking URI names a server elsewhere.")
+    typer.echo(f"Deletion requests: put a .txt file with one sample id a line into {params.deletion.requests}/")
+    typer.echo(
+        f"They are read when the cron {params.deletion.cron!r} fires (UTC). End everything with `qunlearn down`."
+    )
+
+
+@app.command()
+def status(params_file: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Say which servers answer, and where; exit code 1 unless all do."""
+    from flows import servers
+
+    states = servers.status(params_file.resolve().parent)
+    _print_states(states)
+    if any(state.state != "up" for state in states):
+        raise typer.Exit(1)
+
+
+@app.command()
+def down(params_file: ParamsFile = DEFAULT_PARAMS) -> None:
+    """End the servers that `qunlearn up` started."""
+    from flows import servers
+
+    ended = servers.down(params_file.resolve().parent)
+    typer.echo(f"Ended {', '.join(ended)}." if ended else "Nothing was running.")
+
+
+@app.command()
+def lineage(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_OR_MODEL",
+            help="Run id, model id (m-...), sha256 of weights, or a registered name such as qunlearn-served@champion.",
+        ),
+    ],
+    params_file: ParamsFile = DEFAULT_PARAMS,
+) -> None:
+    """Print the chain from the data's digest to the weights of a model."""
+    params = _params(params_file)
+    from tasks.tracking import Store
+    from tasks.tracking.lineage import as_text
+    from tasks.tracking.lineage import lineage as trace
+
+    store = Store.open(params.tracking, root=params_file.resolve().parent)
+    typer.echo(as_text(trace(store, target)), nl=False)
+
+
+def _params(params_file: Path) -> Params:
+    from qunlearn.config import load
+
+    return load(params_file)
+
+
+def _print_states(states: list[servers.State]) -> None:
+    for state in states:
+        where = state.url if state.name != "deletion" else f"{state.url}/deployments" if state.url else ""
+        typer.echo(f"{state.name:<9} {state.state:<13} {where or '-':<35} log {state.log}")
+
+
+def main() -> None:
+    """Run the command; a mistake of the user is one line on stderr, a mistake of ours keeps its traceback."""
+    try:
+        app()
+    except ValueError as error:
+        if not _is_ours(error):
+            raise
+        for line in str(error).splitlines():
+            print(f"qunlearn: error: {line}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _is_ours(error: ValueError) -> bool:
+    """Whether our own code raised it, on purpose; a ValueError from within a library is unexpected."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module = frame.tb_frame.f_globals.get("__name__", "") if frame else ""
+    return module.partition(".")[0] in OUR_PACKAGES
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,20 @@
+"""Stage `pretrain`: the original models, one a seed, trained on all training images."""
+
+from prefect import flow
+
+from flows.stage import main, stage_run
+from tasks.training import train_cell
+from tasks.workspace import Workspace, write_manifest
+
+
+@flow(name="pretrain")
+def pretrain(params_file: str = "params.yaml") -> None:
+    """Train one original model a seed; write `models/pretrain.json`."""
+    workspace = Workspace.open(params_file)
+    with stage_run("pretrain", workspace) as (_, _run, context):
+        cells = [train_cell.submit(workspace, context, "original", seed) for seed in workspace.params.seeds]
+        write_manifest(workspace.models("pretrain"), [cell.result() for cell in cells])
+
+
+if __name__ == "__main__":
+    main(pretrain)

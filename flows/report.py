@@ -1,0 +1,21 @@
+"""Stage `report`: the page and the table of the last evaluation."""
+
+from prefect import flow
+
+from flows.stage import main, stage_run
+from tasks.reporting import write_report
+from tasks.tracking.lineage import attach
+from tasks.workspace import Workspace
+
+
+@flow(name="report")
+def report(params_file: str = "params.yaml") -> None:
+    """Write `report/index.html`; attach it and the lineage of all models to the pipeline's run."""
+    workspace = Workspace.open(params_file)
+    with stage_run("report", workspace) as (store, run, _context):
+        write_report(workspace, run)
+        attach(store, run.parent)
+
+
+if __name__ == "__main__":
+    main(report)

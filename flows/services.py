@@ -1,0 +1,187 @@
+"""What the three servers are: how each is started, where it listens, and how to ask whether it answers.
+
+Nothing here imports Prefect or MLflow before it must: both take seconds.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from flows import processes
+from flows.processes import Process
+from qunlearn.config import Params
+
+HOST = "127.0.0.1"
+DEPLOYMENT = "deletion/deletion"
+"""Flow and deployment, as Prefect names them."""
+LIMIT = "served-model"
+"""Prefect's global concurrency limit that lets one deletion run at a time."""
+POLL_SECONDS = 120.0
+"""The deletion flow's process asks for work every few seconds; after this long without it counts as not answering."""
+
+
+class ServerError(ValueError):
+    """A server that cannot be started or reached; the message names it and what to do."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """How to start one server, and how to ask whether it answers."""
+
+    name: str
+    command: tuple[str, ...]
+    environment: dict[str, str]
+    url: str
+    answers: Callable[[Process], bool]
+    restarts: bool = False
+    """Whether other settings than those in force are applied by a restart; otherwise they are an error."""
+
+
+def folder(root: Path) -> Path:
+    """Where pid files and logs lie."""
+    return root / ".servers"
+
+
+def record(root: Path, name: str) -> Process | None:
+    """The process that was last started under this name."""
+    return processes.read(folder(root) / f"{name}.json")
+
+
+def get_json(url: str) -> Any:
+    """The JSON (or text) at a loopback address, past any proxy of the environment; None when nothing answers 200."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5.0) as reply:
+            body = reply.read().decode("utf-8", errors="replace")
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError):
+        return None
+    try:
+        return json.loads(body)
+    except json.JSONDecodeError:
+        return body
+
+
+def _mlflow_answers(process: Process) -> bool:
+    return bool(get_json(f"{process.url}/health") == "OK")
+
+
+def _prefect_answers(process: Process) -> bool:
+    return get_json(f"{process.url}/api/health") is True
+
+
+def _deletion_answers(process: Process) -> bool:
+    """The process has asked Prefect for work since it started, and lately."""
+    server = process.url.partition("/deployments")[0]
+    deployment = get_json(f"{server}/api/deployments/name/{quote(DEPLOYMENT)}")
+    polled = deployment.get("last_polled") if isinstance(deployment, dict) else None
+    if polled is None:
+        return False
+    last = datetime.fromisoformat(polled).timestamp()
+    return last >= process.since and time.time() - last < POLL_SECONDS
+
+
+ANSWERS: dict[str, Callable[[Process], bool]] = {
+    "mlflow": _mlflow_answers,
+    "prefect": _prefect_answers,
+    "deletion": _deletion_answers,
+}
+
+
+def services_of(
+    root: Path, params: Params, params_file: Path, mlflow_port: int | None, prefect_port: int | None
+) -> list[Service]:
+    """The services in the order of their start; without MLflow where the tracking URI names a server elsewhere."""
+    mlflow = _address(root, "mlflow", mlflow_port, params.servers.mlflow_port)
+    prefect = _address(root, "prefect", prefect_port, params.servers.prefect_port)
+    if mlflow == prefect:
+        raise ServerError(f"MLflow and Prefect cannot both have {mlflow}; name another --mlflow-port or --prefect-port")
+    services = [
+        Service("prefect", _prefect_command(prefect), _prefect_environment(root, prefect), prefect, _prefect_answers),
+        Service(
+            "deletion",
+            (sys.executable, "-m", "flows.serving", str(params_file), params.deletion.cron),
+            _environment(root, PREFECT_API_URL=f"{prefect}/api"),
+            prefect,
+            _deletion_answers,
+            restarts=True,
+        ),
+    ]
+    if not _is_remote(params):
+        command = _mlflow_command(root, params, mlflow)
+        services.insert(0, Service("mlflow", command, _mlflow_environment(root), mlflow, _mlflow_answers))
+    return services
+
+
+def _address(root: Path, name: str, asked: int | None, default: int) -> str:
+    """The port asked for; else that of the running server; else the parameter's."""
+    running = record(root, name)
+    if asked is None and running is not None and running.alive():
+        return running.url
+    return f"http://{HOST}:{asked or default}"
+
+
+def _tracking_uri(params: Params) -> str:
+    """The store that the stages write to: a database in MLFLOW_TRACKING_URI wins over the parameter."""
+    given = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return params.tracking.uri if given.startswith("http") else given or params.tracking.uri
+
+
+def _is_remote(params: Params) -> bool:
+    return _tracking_uri(params).startswith("http")
+
+
+def _mlflow_command(root: Path, params: Params, url: str) -> tuple[str, ...]:
+    store = ["--backend-store-uri", _tracking_uri(params), "--no-serve-artifacts"]
+    store += ["--default-artifact-root", str(root / params.tracking.artifacts)]
+    return (sys.executable, "-m", "mlflow", "server", *store, "--host", HOST, "--port", port_of(url), "--workers", "1")
+
+
+def _prefect_command(url: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", port_of(url))
+
+
+def _environment(root: Path, **more: str) -> dict[str, str]:
+    """This process's environment, with Prefect's home in the project wherever the process runs."""
+    return {"PREFECT_HOME": str(root / ".prefect"), **os.environ, "PYTHONUNBUFFERED": "1", **more}
+
+
+def _prefect_environment(root: Path, url: str) -> dict[str, str]:
+    # The pages ask the address below for their data; `--port` alone would leave it at the default port.
+    environment = _environment(
+        root, PREFECT_SERVER_UI_API_URL=f"{url}/api", PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT="false"
+    )
+    environment.pop("PREFECT_API_URL", None)
+    return environment
+
+
+def _mlflow_environment(root: Path) -> dict[str, str]:
+    # The job runner serves generative AI features; it would add seven processes.
+    environment = _environment(root, MLFLOW_DISABLE_TELEMETRY="true", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    return environment
+
+
+def port_of(url: str) -> str:
+    return url.rpartition(":")[2]
+
+
+def create_store(root: Path, params: Params) -> None:
+    """Create MLflow's database before the server does: two that create it at once both fail."""
+    uri = _tracking_uri(params)
+    if not uri.startswith("sqlite:///") or (root / uri.removeprefix("sqlite:///")).exists():
+        return
+    from tasks.tracking import Store  # noqa: PLC0415 - brings MLflow
+
+    Store.open(params.tracking, root=root)

@@ -1,0 +1,120 @@
+"""Membership inference: can the forgotten samples still be told from samples the model never saw?
+
+`mia_confidence` is the field's number (Jia et al., arXiv 2304.04934; Fan et al., arXiv 2310.12508), kept for
+comparison: the closer to the retrained model's value the better. `auc` and `tpr_at_fpr` set forgotten against test
+samples directly; 0.5 and the false positive rate itself mean that they cannot be told apart.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.svm import SVC
+
+from qunlearn.evaluation.arrays import Floats, Ints
+
+
+def mia_confidence(*, retain: Floats, test: Floats, forget: Floats) -> float:
+    """Percent of forget samples that a confidence attack calls non-members.
+
+    The attack is a support vector machine (RBF kernel, C = 3, gamma = 1 / features = 1) on the softmax probability of
+    the true label. Its members are the first len(test) retained samples, its non-members all test samples.
+
+    Args:
+        retain: confidences of the retained training samples in dataset order, [R]
+        test: confidences of the test samples, [T]
+        forget: confidences of the forget samples, [F]
+    """
+    members = retain[: len(test)]
+    points = np.concatenate([members, test])[:, None]
+    is_member = np.concatenate([np.ones(len(members), dtype=np.int64), np.zeros(len(test), dtype=np.int64)])
+    attack = SVC(C=3, gamma="auto", kernel="rbf").fit(points, is_member)
+    return 100.0 * float(np.mean(attack.predict(forget[:, None]) == 0))
+
+
+def matched(forget_labels: Ints, test_labels: Ints, *, seed: int) -> tuple[Ints, Ints]:
+    """Positions of equally many forget and test samples with the same class mix.
+
+    Of each class as many are drawn from both, without replacement, as the rarer side has.
+
+    Returns:
+        (positions in forget, positions in test), both [M], shuffled.
+
+    Raises:
+        ValueError: the two have no class in common.
+    """
+    generator = np.random.default_rng(seed)
+    chosen: list[tuple[Ints, Ints]] = []
+    for label in np.intersect1d(forget_labels, test_labels):
+        own, other = np.flatnonzero(forget_labels == label), np.flatnonzero(test_labels == label)
+        count = min(len(own), len(other))
+        chosen.append((generator.permutation(own)[:count], generator.permutation(other)[:count]))
+    if not chosen:
+        raise ValueError(
+            f"forget set (classes {np.unique(forget_labels).tolist()}) and test set (classes "
+            f"{np.unique(test_labels).tolist()}) have no class in common; "
+            "membership needs test samples of the forgotten classes"
+        )
+    own_side, other_side = (np.concatenate(side) for side in zip(*chosen, strict=True))
+    return generator.permutation(own_side), generator.permutation(other_side)
+
+
+def auc(members: Floats, non_members: Floats) -> float:
+    """Probability that a random member scores above a random non-member, ties counting one half.
+
+    Args:
+        members: scores [M], larger = more like a member
+        non_members: scores [N]
+    """
+    ordered = np.sort(non_members)
+    below = np.searchsorted(ordered, members, side="left")
+    not_above = np.searchsorted(ordered, members, side="right")
+    return float((below + not_above).mean() / (2.0 * len(ordered)))
+
+
+def tpr_at_fpr(members: Floats, non_members: Floats, *, fpr: float = 0.01) -> float:
+    """Largest share of members found by a threshold that at most `fpr` of the non-members exceed.
+
+    With fewer than 1 / fpr non-members no false positive is allowed at all.
+    """
+    threshold = np.sort(non_members)[::-1][int(np.floor(fpr * len(non_members)))]
+    return float(np.mean(members > threshold))
+
+
+def bootstrap(
+    members: Floats, non_members: Floats, *, resamples: int, seed: int, fpr: float = 0.01, level: float = 0.95
+) -> dict[str, tuple[float, float]]:
+    """Percentile intervals of `auc` and `tpr_at_fpr`; members and non-members are resampled apart.
+
+    A resample is a vector of counts over the sorted scores, so both figures of all resamples come from cumulative
+    sums instead of from sorting again.
+
+    Returns:
+        {"auc": (low, high), "tpr": (low, high)}
+    """
+    generator = np.random.default_rng(seed)
+    members, non_members = np.sort(members)[::-1], np.sort(non_members)[::-1]
+    above = np.searchsorted(-members, -non_members, side="left")
+    not_below = np.searchsorted(-members, -non_members, side="right")
+    allowed = int(np.floor(fpr * len(non_members)))
+    aucs, tprs = [], []
+    block = max(1, 4_000_000 // (len(members) + len(non_members)))
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
+        own = _counts(generator, rows, len(members))
+        other = _counts(generator, rows, len(non_members))
+        found = np.concatenate([np.zeros((rows, 1), dtype=np.int64), own.cumsum(axis=1)], axis=1)
+        wins = ((found[:, above] + found[:, not_below]) * other).sum(axis=1)
+        aucs.append(wins / (2.0 * len(members) * len(non_members)))
+        first_refused = (other.cumsum(axis=1) > allowed).argmax(axis=1)
+        tprs.append(found[np.arange(rows), above[first_refused]] / len(members))
+    tail = 50.0 * (1.0 - level)
+    return {
+        name: (float(np.percentile(values, tail)), float(np.percentile(values, 100.0 - tail)))
+        for name, values in (("auc", np.concatenate(aucs)), ("tpr", np.concatenate(tprs)))
+    }
+
+
+def _counts(generator: np.random.Generator, rows: int, size: int) -> Ints:
+    """How often each of `size` samples is drawn in each of `rows` resamples of `size` draws, [rows, size]."""
+    draws = generator.integers(0, size, (rows, size)) + size * np.arange(rows)[:, None]
+    return np.bincount(draws.ravel(), minlength=rows * size).reshape(rows, size)

@@ -1,0 +1,91 @@
+"""The trainable parameters of a model as one vector, ordered so that each layer's block is one slice of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from qunlearn.quantization import layer_blocks
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Order of the parameters in a flat vector of length n.
+
+    Args:
+        parameters: the trainable ones, all of one dtype, block by block.
+        blocks: the slice of each block; together they cover [0, n) in order.
+        block_names: the layer of each block.
+        unit: [n], the unit of each coordinate where some parameters are not measured in 1, else None; see `units`.
+    """
+
+    parameters: tuple[nn.Parameter, ...]
+    blocks: tuple[slice, ...]
+    block_names: tuple[str, ...]
+    unit: Tensor | None = None
+
+    @classmethod
+    def of(cls, model: nn.Module, *, units: Mapping[int, float] | None = None) -> Layout:
+        """One block a layer: its weight, bias, following BatchNorm and quantizer scales.
+
+        Args:
+            units: unit of a parameter by its `id`, 1 where it is not named.
+
+        Raises:
+            ValueError: a model without trainable parameters, or one that no layer owns.
+        """
+        trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+        parameters: list[nn.Parameter] = []
+        blocks: list[slice] = []
+        names: list[str] = []
+        start = 0
+        for block in layer_blocks(model):
+            members = [trainable.pop(name) for name in block if name in trainable]
+            if members:
+                end = start + sum(member.numel() for member in members)
+                parameters += members
+                blocks.append(slice(start, end))
+                names.append(block[0].rpartition(".")[0])
+                start = end
+        if trainable or not parameters:
+            raise ValueError(f"parameters without a layer block: {sorted(trainable) or 'all, the model has none'}")
+        plain = cls(tuple(parameters), tuple(blocks), tuple(names))
+        if not units:
+            return plain
+        unit = plain.flatten([torch.full_like(p, units.get(id(p), 1.0)) for p in plain.parameters])
+        return replace(plain, unit=unit)
+
+    @property
+    def size(self) -> int:
+        """n, the number of coordinates."""
+        return sum(parameter.numel() for parameter in self.parameters)
+
+    def flatten(self, tensors: Sequence[Tensor]) -> Tensor:
+        """[n] from tensors shaped like the parameters, in their order."""
+        return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+    def views(self, flat: Tensor) -> list[Tensor]:
+        """Views of `flat` [n] shaped like the parameters."""
+        pieces = torch.split(flat, [parameter.numel() for parameter in self.parameters])
+        return [piece.view(parameter.shape) for piece, parameter in zip(pieces, self.parameters, strict=True)]
+
+    def values(self) -> Tensor:
+        """A copy of the parameters in their units, [n]."""
+        flat = self.flatten([parameter.detach() for parameter in self.parameters])
+        return flat if self.unit is None else flat / self.unit
+
+    def gradient(self, loss: Tensor) -> Tensor:
+        """Gradient of the scalar `loss` with respect to `values`, [n]; zero where it does not depend on a parameter."""
+        gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
+        flat = self.flatten(gradients)
+        # What arrives for a parameter of unit u is u^2 times its true derivative.
+        return flat if self.unit is None else flat / self.unit
+
+    @torch.no_grad()
+    def move(self, displacement: Tensor) -> None:
+        """Add `displacement` [n], in the parameters' units, to the parameters in place."""
+        flat = displacement if self.unit is None else displacement * self.unit
+        torch._foreach_add_(list(self.parameters), self.views(flat))

@@ -1,0 +1,50 @@
+"""What the cells of a stage share: the run they belong to and how they are recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tasks.material import Material
+from tasks.tracking import CellRecord, Run, Store
+from tasks.versions import out_digest
+from tasks.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class CellContext:
+    """The stage run that cells hang below; small and picklable, so that it travels to any runner."""
+
+    stage: str
+    stage_run: str
+    concurrent: bool
+    """Several cells share the machine: their cost figures are not comparable, and are marked."""
+    common: dict[str, str] = field(default_factory=dict)
+
+    def tags(self, method: str, seed: int) -> dict[str, str]:
+        return {
+            **self.common,
+            "stage": self.stage,
+            "method": method,
+            "seed": str(seed),
+            "concurrent": str(self.concurrent).lower(),
+        }
+
+    def note_reused(self, store: Store, name: str, record: CellRecord) -> None:
+        """Link a finished run that stands in for this cell."""
+        store.run(self.stage_run).reused(name, record)
+
+
+def dataset_inputs(run: Run, workspace: Workspace, material: Material, *, context: str) -> None:
+    """Record which version of images and splits a run read."""
+    run.dataset(
+        material.image_set.meta.source,
+        digest=out_digest(workspace.prepared, root=workspace.root),
+        source="data/prepared",
+        context=context,
+    )
+    run.dataset(
+        f"split-{material.split.manifest['scenario']}",
+        digest=out_digest(workspace.splits, root=workspace.root),
+        source="data/splits",
+        context=context,
+    )

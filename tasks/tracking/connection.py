@@ -1,0 +1,181 @@
+"""The way to one MLflow experiment: a local database, created once, or a server."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from filelock import FileLock
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, ViewType
+from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+
+from qunlearn.config import TrackingConfig
+
+LOCAL_UI = "http://127.0.0.1:5000"
+"""Where `qunlearn up` shows a local database unless told otherwise."""
+
+SQLITE = "sqlite:///"
+_ENVIRONMENT = threading.Lock()
+
+
+class TrackingError(ValueError):
+    """The store cannot be reached, or does not hold what was asked for."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A client, and the experiment that all runs belong to."""
+
+    client: MlflowClient
+    uri: str
+    experiment_id: str
+    lock_path: Path
+    """Held while something is found or created; also by other processes."""
+    ui: str
+    """Address of the pages of runs and models."""
+
+    @property
+    def is_server(self) -> bool:
+        return self.uri.startswith("http")
+
+    def run_url(self, run_id: str) -> str:
+        """Address of a run's page."""
+        return f"{self.ui}/#/experiments/{self.experiment_id}/runs/{run_id}"
+
+    def lock(self) -> FileLock:
+        """A lock between threads and processes that use this store from the same root."""
+        return FileLock(self.lock_path)
+
+    def runs(self, condition: str, *, newest_first: bool = True) -> Iterator[MlflowRun]:
+        """All runs of the experiment that satisfy an MLflow filter, lazily by pages of 200."""
+        order = [f"attributes.start_time {'DESC' if newest_first else 'ASC'}"]
+        token: str | None = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id], condition, ViewType.ACTIVE_ONLY, 200, order_by=order, page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def models(self, condition: str) -> Iterator[LoggedModel]:
+        """All LoggedModels of the experiment that satisfy an MLflow filter, newest first."""
+        order = [{"field_name": "creation_time", "ascending": False}]
+        token: str | None = None
+        while True:
+            page = self.client.search_logged_models(
+                [self.experiment_id], condition, max_results=100, order_by=order, page_token=token
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    @contextmanager
+    def as_default(self) -> Iterator[None]:
+        """Make this store the process's default, which MLflow's local registry asks for the model's location."""
+        with _ENVIRONMENT:
+            before = os.environ.get("MLFLOW_TRACKING_URI")
+            os.environ["MLFLOW_TRACKING_URI"] = self.uri
+            try:
+                yield
+            finally:
+                if before is None:
+                    del os.environ["MLFLOW_TRACKING_URI"]
+                else:
+                    os.environ["MLFLOW_TRACKING_URI"] = before
+
+
+def connect(config: TrackingConfig, *, root: Path, ui: str = LOCAL_UI) -> Connection:
+    """Reach the store and its experiment; create what is missing under a file lock.
+
+    Args:
+        config: the environment variable ``MLFLOW_TRACKING_URI`` wins over `config.uri`.
+        root: relative paths start here.
+        ui: address of the pages where the store is a database.
+
+    Raises:
+        TrackingError: no server answers, or the folder's name is one that MLflow cannot handle.
+    """
+    root = root.resolve()
+    uri = _resolve(config, root)
+    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    if uri.startswith("http"):
+        _check_answers(uri)
+        lock_path, location = root / "mlflow.db.lock", None  # the server decides where bytes go
+    else:
+        database = Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else root / "mlflow.db"
+        lock_path, location = database.with_name(f"{database.name}.lock"), _location(root / config.artifacts)
+    lock_path.parent.mkdir(parents=True, exist_ok=True)
+    # Several processes that create one database at once all fail in its migration.
+    with FileLock(lock_path):
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        experiment_id = _experiment(client, config.experiment, location)
+    return Connection(client, uri, experiment_id, lock_path, uri.rstrip("/") if uri.startswith("http") else ui)
+
+
+def _resolve(config: TrackingConfig, root: Path) -> str:
+    with _ENVIRONMENT:
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or config.uri
+    if uri.startswith(SQLITE):
+        return f"{SQLITE}{root / uri.removeprefix(SQLITE)}"
+    return uri
+
+
+def _location(artifacts: Path) -> str:
+    # MLflow decodes local paths twice when it erases, and would find nothing to erase without saying so.
+    if unquote(str(artifacts)) != str(artifacts):
+        raise TrackingError(
+            f"tracking.artifacts = {str(artifacts)!r}: MLflow cannot erase files below a folder whose name has a "
+            "percent sign followed by two digits; choose another folder"
+        )
+    return artifacts.as_uri()
+
+
+def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+    # Without this tag the page opens in the mode for language models.
+    tags = {"mlflow.experimentKind": "custom_model_development"}
+    try:
+        return client.create_experiment(name, artifact_location=location, tags=tags)
+    except MlflowException as error:
+        # On a shared server another machine, which no file lock reaches, may have been quicker.
+        found = client.get_experiment_by_name(name) if is_code(error, "RESOURCE_ALREADY_EXISTS") else None
+        if found is None:
+            raise
+        return str(found.experiment_id)
+
+
+def _check_answers(uri: str) -> None:
+    # MLflow's own client retries for minutes before it says so.
+    try:
+        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=20).close()
+    except urllib.error.HTTPError:
+        return
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI = {uri!r}: no server answers ({reason}); start it with `qunlearn up`, "
+            "or unset the variable to use the local database"
+        ) from None
+
+
+def is_code(error: MlflowException, *codes: str) -> bool:
+    """Whether MLflow failed for one of these reasons, e.g. ``RESOURCE_DOES_NOT_EXIST``."""
+    return error.error_code in codes

@@ -1,0 +1,241 @@
+"""Where a model comes from: data -> split -> parent model -> run (code, fingerprint) -> weights.
+
+Read from the model and dataset inputs of runs, never from the nesting of runs, which only says what ran together.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from mlflow.entities import DatasetInput
+from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+
+from tasks.tracking.checkpoints import DIGEST_TAG, models_with
+from tasks.tracking.connection import TrackingError, is_code
+from tasks.tracking.datasets import CONTEXT_TAG, DvcSource
+from tasks.tracking.lineage_diagram import as_svg
+from tasks.tracking.lineage_text import as_text
+from tasks.tracking.registry import ALIAS, model_of
+from tasks.tracking.store import PARENT_TAG, Store
+
+__all__ = ["Dataset", "Lineage", "Model", "Origin", "as_svg", "as_text", "attach", "lineage"]
+
+REUSED = "reused."
+
+
+@dataclass(frozen=True, order=True)
+class Dataset:
+    """One version of data that a run read."""
+
+    name: str
+    digest: str
+    source: str
+    context: str
+
+    @property
+    def is_split(self) -> bool:
+        """Whether it is a partition of the run's other data."""
+        return self.name.startswith("split")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The run that made a model. `commit` is empty outside git; `parents` are ids of models it started from."""
+
+    run_id: str
+    name: str
+    stage: str
+    status: str
+    commit: str
+    dirty: bool
+    fingerprint: str
+    url: str
+    datasets: tuple[Dataset, ...]
+    parents: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checkpoint: LoggedModel, sha256 of its weights, where it is registered (``name v3 (champion)``), its run."""
+
+    model_id: str
+    name: str
+    digest: str
+    registered: tuple[str, ...]
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """`subjects` are the models asked for; `models` holds them and everything they descend from, parents first."""
+
+    subject: str
+    subjects: tuple[str, ...]
+    models: dict[str, Model] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as in ``lineage.json``."""
+        return {
+            "format": 1,
+            "subject": self.subject,
+            "subjects": list(self.subjects),
+            "models": [asdict(model) for model in self.models.values()],
+        }
+
+
+def lineage(store: Store, subject: str) -> Lineage:
+    """The chain behind a model or run.
+
+    Args:
+        subject: a run id; a model id ``m-...``; a registered model ``name``, ``name/version`` or ``name@alias`` (the
+            name alone means the champion, or the newest version where there is none); or the sha256 of weights. A
+            leading ``models:/`` or ``runs:/`` is ignored. A stage or a pipeline means all models that it made, reused
+            or read.
+
+    Raises:
+        TrackingError: the store knows no such thing, or it has no models.
+    """
+    subjects = tuple(_Resolver(store).models(subject))
+    if not subjects:
+        raise TrackingError(f"{subject}: this run neither made nor read a model, so there is no chain to show")
+    reader = _Reader(store)
+    for model_id in subjects:
+        reader.visit(model_id)
+    return Lineage(subject, subjects, reader.models)
+
+
+def attach(store: Store, run_id: str) -> Lineage:
+    """Write the lineage of all models of a pipeline, stage or cell to its run: JSON, text and a diagram."""
+    chain = lineage(store, run_id)
+    run = store.run(run_id)
+    run.json("lineage/lineage.json", chain.as_dict())
+    run.text("lineage/lineage.txt", as_text(chain))
+    run.text("lineage/lineage.svg", as_svg(chain, title=f"Lineage of {run.name}"))
+    return chain
+
+
+class _Reader:
+    """Walks from models to their runs to their parent models; each is read once."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.models: dict[str, Model] = {}
+        self._registered: dict[str, list[str]] | None = None
+
+    def visit(self, model_id: str) -> None:
+        if model_id in self.models:
+            return
+        found = self.store.connection.client.get_logged_model(model_id)
+        origin = self._origin(self.store.connection.client.get_run(found.source_run_id))
+        for parent in origin.parents:
+            self.visit(parent)
+        names = tuple(self.registered.get(model_id, ()))
+        self.models[model_id] = Model(model_id, found.name, found.tags.get(DIGEST_TAG, ""), names, origin)
+
+    def _origin(self, run: MlflowRun) -> Origin:
+        tags = run.data.tags
+        inputs = run.inputs
+        return Origin(
+            run_id=run.info.run_id,
+            name=run.info.run_name,
+            stage=tags.get("stage", ""),
+            status=run.info.status,
+            commit=tags.get("git_commit", ""),
+            dirty=tags.get("git_dirty") == "true",
+            fingerprint=tags.get("fingerprint", ""),
+            url=self.store.connection.run_url(run.info.run_id),
+            datasets=tuple(sorted(_dataset(entry) for entry in inputs.dataset_inputs)),
+            parents=tuple(entry.model_id for entry in inputs.model_inputs or ()),
+        )
+
+    @property
+    def registered(self) -> dict[str, list[str]]:
+        if self._registered is None:
+            self._registered = {}
+            client = self.store.connection.client
+            # Versions that a search finds carry no aliases; the registered model has them.
+            for model in client.search_registered_models():
+                for version in client.search_model_versions(f"name = '{model.name}'"):
+                    aliases = sorted(a for a, v in model.aliases.items() if int(v) == int(version.version))
+                    label = f"{model.name} v{version.version}" + (f" ({', '.join(aliases)})" if aliases else "")
+                    self._registered.setdefault(version.source.removeprefix("models:/"), []).append(label)
+        return self._registered
+
+
+def _dataset(entry: DatasetInput) -> Dataset:
+    context = next((tag.value for tag in entry.tags if tag.key == CONTEXT_TAG), "")
+    kept = entry.dataset
+    source = DvcSource.from_json(kept.source).path if kept.source_type == "dvc" else str(kept.source)
+    return Dataset(kept.name, kept.digest, source, context)
+
+
+class _Resolver:
+    """From what a person types to ids of models."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.client = store.connection.client
+
+    def models(self, subject: str) -> list[str]:
+        name = subject.removeprefix("models:/").removeprefix("runs:/")
+        if re.fullmatch(r"[0-9a-f]{64}", name):
+            return [self._of_weights(name)]
+        if re.fullmatch(r"m-[0-9a-f]{32}", name):
+            return [self._known(name)]
+        if re.fullmatch(r"[0-9a-f]{32}", name):
+            self.store.run(name)
+            return list(dict.fromkeys(self._of_run(self.client.get_run(name))))
+        return [self._of_registered(name)]
+
+    def _of_weights(self, digest: str) -> str:
+        for model in models_with(self.store.connection, digest):
+            return str(model.model_id)
+        raise TrackingError(f"{digest}: no model in this store has weights of this sha256")
+
+    def _known(self, model_id: str) -> str:
+        try:
+            return str(self.client.get_logged_model(model_id).model_id)
+        except MlflowException as error:
+            if not is_code(error, "RESOURCE_DOES_NOT_EXIST"):
+                raise
+            raise TrackingError(f"{model_id}: no such model in {self.store.connection.uri}") from None
+
+    def _of_run(self, run: MlflowRun) -> Iterator[str]:
+        outputs = [entry.model_id for entry in run.outputs.model_outputs or ()] if run.outputs else []
+        if outputs:
+            yield from outputs
+            return
+        yield from (entry.model_id for entry in run.inputs.model_inputs or ())
+        # A stage or pipeline has no models of its own: nesting tells which cells it consists of, and nothing else.
+        for child in self.store.connection.runs(f"tags.`{PARENT_TAG}` = '{run.info.run_id}'", newest_first=False):
+            if child.info.status == "FINISHED" or child.data.tags.get("kind") == "stage":
+                yield from self._of_run(child)
+        for key, reused in run.data.tags.items():
+            if key.startswith(REUSED):
+                yield from self._of_run(self.client.get_run(reused))
+
+    def _of_registered(self, text: str) -> str:
+        name, at, alias = text.partition("@")
+        name, slash, version = name.partition("/")
+        try:
+            aliases = self.client.get_registered_model(name).aliases
+            if at or (not slash and ALIAS in aliases):
+                found = self.client.get_model_version_by_alias(name, alias or ALIAS)
+            elif slash:
+                found = self.client.get_model_version(name, version)
+            else:
+                found = max(self.client.search_model_versions(f"name = '{name}'"), key=lambda v: int(v.version))
+        except (MlflowException, ValueError) as error:
+            if isinstance(error, MlflowException) and not is_code(
+                error, "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"
+            ):
+                raise
+            raise TrackingError(
+                f"{text!r}: not known here; give a run id, a model id (m-...), the sha256 of weights, or a registered "
+                "model as name, name/version or name@alias"
+            ) from None
+        return model_of(found.source)

@@ -1,0 +1,17 @@
+"""Descriptions of runs and models, as the MLflow page shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+NOTE_TAG = "mlflow.note.content"
+
+HIDDEN = ("mlflow.", "version_", "hardware_", "prefect_", "dvc_", "host", "pid", "process_start")
+"""Beginnings of tags that a description leaves to the list of tags."""
+
+
+def description(title: str, tags: Mapping[str, str]) -> str:
+    """Markdown: a line of text, then a table of the tags that tell runs apart."""
+    rows = [f"| {key.replace('_', ' ')} | `{value}` |" for key, value in tags.items() if not key.startswith(HIDDEN)]
+    table = "\n".join(["| | |", "|---|---|", *rows]) if rows else ""
+    return f"{title}\n\n{table}".strip()

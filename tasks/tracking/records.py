@@ -1,0 +1,125 @@
+"""What finished cells left: their run, their model, their numbers and tables."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from mlflow.entities import LoggedModel
+from mlflow.entities import Run as MlflowRun
+from mlflow.exceptions import MlflowException
+
+from tasks.tracking.checkpoints import DIGEST_TAG, MissingCheckpointError, is_intact, models_with
+from tasks.tracking.connection import Connection, TrackingError, is_code
+from tasks.tracking.run import TABLES
+
+FINGERPRINT_TAG = "fingerprint"
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """A finished cell: the run `run_id` made the model `model_id` with weights of sha256 `digest`.
+
+    `metrics` holds the last value of each; curves over epochs are under ``epoch/<name>``.
+    """
+
+    run_id: str
+    model_id: str
+    digest: str
+    fingerprint: str
+    metrics: Mapping[str, float]
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+
+
+def find_cell(connection: Connection, fingerprint: str) -> CellRecord | None:
+    """The newest FINISHED run with this fingerprint whose checkpoint bytes still exist and verify."""
+    if not fingerprint.isalnum():
+        raise ValueError(f"{fingerprint!r}: not a fingerprint; take it from tasks.fingerprint.fingerprint")
+    condition = f"tags.{FINGERPRINT_TAG} = '{fingerprint}' and attributes.status = 'FINISHED'"
+    for run in connection.runs(condition):
+        for output in run.outputs.model_outputs if run.outputs else ():
+            model = _model(connection, output.model_id)
+            if model is not None and is_intact(connection, model):
+                return _record(run, model)
+    return None
+
+
+def record_by_digest(
+    connection: Connection, digest: str, *, stage: str | None = None, cell: str | None = None
+) -> CellRecord:
+    """The newest finished cell that made these weights. Its bytes may be gone.
+
+    Args:
+        stage, cell: only cells of this stage, of this name. Two cells can make the same weights, e.g. a method of
+            strength zero.
+
+    Raises:
+        MissingCheckpointError: there is none.
+    """
+    wanted = {"stage": stage, "cell": cell}
+    for model in models_with(connection, digest):
+        if all(value is None or model.tags.get(key) == value for key, value in wanted.items()):
+            run = connection.client.get_run(model.source_run_id)
+            if run.info.status == "FINISHED":
+                return _record(run, model)
+    which = "".join(f", {key} {value!r}" for key, value in wanted.items() if value is not None)
+    raise MissingCheckpointError(
+        f"weights {digest}{which}: no finished run in this store made them; run the stage that makes them"
+    )
+
+
+def cell_table(connection: Connection, record: CellRecord, name: str) -> dict[str, np.ndarray]:
+    """The columns of a table that the cell kept.
+
+    Raises:
+        TrackingError: it kept no table of that name.
+    """
+    with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
+        table = pq.read_table(_artifact(connection, record, f"{TABLES}/{name}.parquet", temporary))
+        return {column: table[column].to_numpy() for column in table.column_names}
+
+
+def cell_json(connection: Connection, record: CellRecord, path: str) -> Any:
+    """The content of a JSON file that the cell kept.
+
+    Raises:
+        TrackingError: it kept no such file.
+    """
+    with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
+        return json.loads(_artifact(connection, record, path, temporary).read_text(encoding="utf-8"))
+
+
+def _artifact(connection: Connection, record: CellRecord, path: str, folder: str) -> Path:
+    parent = path.rpartition("/")[0] or None
+    kept = [entry.path for entry in connection.client.list_artifacts(record.run_id, parent)]
+    if path not in kept:
+        raise TrackingError(f"run {record.run_id}: kept no file {path}; beside it are {', '.join(kept) or 'none'}")
+    return Path(connection.client.download_artifacts(record.run_id, path, dst_path=folder))
+
+
+def _model(connection: Connection, model_id: str) -> LoggedModel | None:
+    try:
+        return connection.client.get_logged_model(model_id)
+    except MlflowException as error:
+        if not is_code(error, "RESOURCE_DOES_NOT_EXIST"):
+            raise
+        return None
+
+
+def _record(run: MlflowRun, model: LoggedModel) -> CellRecord:
+    return CellRecord(
+        run_id=run.info.run_id,
+        model_id=model.model_id,
+        digest=model.tags[DIGEST_TAG],
+        fingerprint=run.data.tags.get(FINGERPRINT_TAG, ""),
+        metrics=dict(run.data.metrics),
+        params=dict(run.data.params),
+        tags=dict(run.data.tags),
+    )

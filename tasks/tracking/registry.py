@@ -1,0 +1,116 @@
+"""The served model: versions of a registered model, and the alias ``champion``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from mlflow.exceptions import MlflowException
+
+from tasks.tracking.checkpoints import DIGEST_TAG
+from tasks.tracking.connection import Connection, TrackingError, is_code
+from tasks.tracking.markdown import description
+
+SERVED = "qunlearn-served"
+ALIAS = "champion"
+VERSIONS_TAG = "mlflow.modelVersions"
+"""MLflow's own tag: the versions that a model's page links to."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The model that is served: a version, its LoggedModel, the sha256 of its weights and the run that made it."""
+
+    version: int
+    model_id: str
+    digest: str
+    run_id: str
+
+
+def register(connection: Connection, model_id: str, *, name: str, tags: Mapping[str, str]) -> int:
+    """Add a LoggedModel to the registry as a new version of `name`. Returns the version's number."""
+    client = connection.client
+    try:
+        client.create_registered_model(name, description="Unlearned quantized models; `champion` is the served one.")
+    except MlflowException as error:
+        if not is_code(error, "RESOURCE_ALREADY_EXISTS"):
+            raise
+    model = client.get_logged_model(model_id)
+    # A local registry looks up the model in the process's default store; a server asks itself.
+    with nullcontext() if connection.is_server else connection.as_default():
+        made = client.create_model_version(
+            name,
+            source=f"models:/{model_id}",
+            run_id=model.source_run_id,
+            tags={**tags, DIGEST_TAG: model.tags[DIGEST_TAG]},
+            description=description(f"{model.name}, weights `{model.tags[DIGEST_TAG]}`", tags),
+            model_id=model_id,
+        )
+    version = int(made.version)
+    _link(connection, model_id, name, version)
+    return version
+
+
+def set_champion(connection: Connection, version: int, *, name: str, base: int | None) -> None:
+    """Serve this version.
+
+    Args:
+        base: the version that must be served until now, 0 for none; another one means that somebody else was quicker
+            and that the new version undoes their work. None does not ask.
+
+    Raises:
+        TrackingError: the version does not exist, or the served one is not `base`.
+    """
+    with connection.lock():
+        if base is not None:
+            current = champion(connection, name=name)
+            found = current.version if current else 0
+            if found != base:
+                raise TrackingError(
+                    f"{name}: version {version} was made from version {base}, but version {found} is served now; "
+                    "start again from the served one"
+                )
+        try:
+            connection.client.set_registered_model_alias(name, ALIAS, str(version))
+        except MlflowException as error:
+            if not is_code(error, "RESOURCE_DOES_NOT_EXIST"):
+                raise
+            raise TrackingError(f"{name} has no version {version}; register a model first") from None
+
+
+def champion(connection: Connection, *, name: str) -> Champion | None:
+    """The served model, None while there is none."""
+    try:
+        version = connection.client.get_model_version_by_alias(name, ALIAS)
+    except MlflowException as error:
+        # Unknown model, and known model without this alias.
+        if not is_code(error, "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return None
+    # The version's own model_id is not filled in; its source is.
+    model_id = model_of(version.source)
+    model = connection.client.get_logged_model(model_id)
+    return Champion(int(version.version), model_id, model.tags[DIGEST_TAG], str(model.source_run_id))
+
+
+def model_of(source: str) -> str:
+    """The LoggedModel's id in ``models:/m-...``.
+
+    Raises:
+        TrackingError: the version was not registered from a LoggedModel.
+    """
+    model_id = source.removeprefix("models:/")
+    if not model_id.startswith("m-"):
+        raise TrackingError(f"registered model with source {source!r}: must be models:/m-..., use Store.register")
+    return model_id
+
+
+def _link(connection: Connection, model_id: str, name: str, version: int) -> None:
+    """Let the model's page link to its version; a server has done so already."""
+    tags = connection.client.get_logged_model(model_id).tags
+    versions = json.loads(tags.get(VERSIONS_TAG, "[]"))
+    entry = {"name": name, "version": version}
+    if not any(v["name"] == name and int(v["version"]) == version for v in versions):
+        connection.client.set_logged_model_tags(model_id, {VERSIONS_TAG: json.dumps([*versions, entry])})

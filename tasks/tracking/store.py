@@ -1,0 +1,203 @@
+"""The tracking store as tasks see it: pipeline, stage and cell runs, finished cells, checkpoints, the served model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow.exceptions import MlflowException
+
+from qunlearn.config import TrackingConfig
+from tasks.tracking import checkpoints, records, registry
+from tasks.tracking.connection import LOCAL_UI, Connection, TrackingError, connect, is_code
+from tasks.tracking.markdown import NOTE_TAG, description
+from tasks.tracking.processes import identity, is_gone
+from tasks.tracking.records import FINGERPRINT_TAG, CellRecord
+from tasks.tracking.registry import SERVED, Champion
+from tasks.tracking.run import Run
+
+PARENT_TAG = "mlflow.parentRunId"
+NAME_TAG = "mlflow.runName"
+KIND_TAG = "kind"
+KEY_TAG = "pipeline_key"
+
+
+@dataclass(frozen=True)
+class Store:
+    """One experiment. Cheap to open in every task, safe to share between threads."""
+
+    connection: Connection
+
+    @classmethod
+    def open(cls, config: TrackingConfig, *, root: Path = Path("."), ui: str = LOCAL_UI) -> Store:
+        """Reach the store; create the local database and the experiment where they are missing.
+
+        Args:
+            config: the environment variable ``MLFLOW_TRACKING_URI`` wins over its `uri`.
+            root: where relative paths of `config` start.
+            ui: address that `Run.url` begins with where the store is a database.
+
+        Raises:
+            TrackingError: ``MLFLOW_TRACKING_URI`` names a server that does not answer.
+        """
+        return cls(connect(config, root=root, ui=ui))
+
+    # --- runs --------------------------------------------------------------------------------------------------------
+
+    def pipeline(self, key: str, *, params: Mapping[str, Any], tags: Mapping[str, str] | None = None) -> str:
+        """The run that all stages of one state of the pipeline hang below: found by `key`, or created.
+
+        Its status is that of its latest stage. Returns its id.
+        """
+        if not key.isalnum():
+            raise ValueError(f"pipeline key {key!r}: must be hexadecimal, a sha256")
+        with self.connection.lock():
+            condition = f"tags.{KEY_TAG} = '{key}' and tags.{KIND_TAG} = 'pipeline'"
+            for found in self.connection.runs(condition, newest_first=False):
+                return str(found.info.run_id)
+            own = {**(tags or {}), KEY_TAG: key, KIND_TAG: "pipeline"}
+            text = "One state of the whole pipeline: parameters, erased ids and code."
+            run = self._create(f"pipeline {key[:8]}", None, own, text)
+            run.params(params)
+            return run.id
+
+    @contextmanager
+    def stage(
+        self,
+        stage: str,
+        pipeline_run_id: str,
+        *,
+        tags: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> Iterator[Run]:
+        """A stage's run, below the pipeline's. It ends FINISHED, FAILED after an error, KILLED when interrupted."""
+        own = {**(tags or {}), **identity(), KIND_TAG: "stage", "stage": stage}
+        run = self._create(stage, pipeline_run_id, own, f"Stage **{stage}** of the pipeline.")
+        with self._ending(run, also=pipeline_run_id):
+            self.connection.client.update_run(pipeline_run_id, status="RUNNING")
+            run.params(params or {})
+            yield run
+
+    @contextmanager
+    def cell(
+        self,
+        name: str,
+        stage_run_id: str,
+        *,
+        fingerprint: str | None,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str] | None = None,
+    ) -> Iterator[Run]:
+        """The run of one cell, below its stage's. Ends like a stage's.
+
+        Args:
+            fingerprint: by which `find_cell` finds it when it is FINISHED; None for a cell that is not to be reused.
+        """
+        own = {**(tags or {}), **identity(), KIND_TAG: "cell"}
+        if fingerprint is not None:
+            own[FINGERPRINT_TAG] = fingerprint
+        run = self._create(name, stage_run_id, own, f"**{name}**, a cell of the pipeline.")
+        with self._ending(run):
+            run.params(params)
+            yield run
+
+    def run(self, run_id: str) -> Run:
+        """An existing run, to write more to it.
+
+        Raises:
+            TrackingError: there is none with this id.
+        """
+        try:
+            found = self.connection.client.get_run(run_id)
+        except MlflowException as error:
+            if not is_code(error, "RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            raise TrackingError(f"{run_id!r}: no such run in {self.connection.uri}") from None
+        tags = dict(found.data.tags)
+        return Run(found.info.run_id, tags.get(PARENT_TAG), found.info.run_name, tags, self.connection)
+
+    def mark_orphans(self) -> list[str]:
+        """Set RUNNING runs whose process has ended to KILLED; returns their ids. Runs of living processes stay."""
+        running = list(self.connection.runs("attributes.status = 'RUNNING'"))
+        orphans = [run for run in running if is_gone(run.data.tags)]
+        marked = {run.info.run_id for run in orphans}
+        alive = {run.data.tags.get(PARENT_TAG) for run in running if run.info.run_id not in marked}
+        parents = {run.data.tags.get(PARENT_TAG) for run in orphans}
+        pipelines = [
+            run
+            for run in running
+            if run.data.tags.get(KIND_TAG) == "pipeline" and run.info.run_id in parents - alive
+        ]
+        ids = [str(run.info.run_id) for run in [*orphans, *pipelines]]
+        for run_id in ids:
+            self.connection.client.set_terminated(run_id, "KILLED")
+        return ids
+
+    def _create(self, name: str, parent: str | None, tags: Mapping[str, str], text: str) -> Run:
+        own = {key: str(value) for key, value in tags.items()}
+        own[NOTE_TAG] = description(text, own)
+        if parent is not None:
+            own[PARENT_TAG] = parent
+        made = self.connection.client.create_run(self.connection.experiment_id, tags=own, run_name=name)
+        return Run(made.info.run_id, parent, name, own, self.connection)
+
+    @contextmanager
+    def _ending(self, run: Run, *, also: str | None = None) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            # Interruptions and cancellations are no Exceptions.
+            status = "FAILED" if isinstance(error, Exception) else "KILLED"
+            run.tag({"error": f"{type(error).__name__}: {error}"[:1000]})
+            self._terminate(status, run.id, also)
+            raise
+        self._terminate("FINISHED", run.id, also)
+
+    def _terminate(self, status: str, *run_ids: str | None) -> None:
+        for run_id in run_ids:
+            if run_id is not None:
+                self.connection.client.set_terminated(run_id, status)
+
+    # --- finished cells ----------------------------------------------------------------------------------------------
+
+    def find_cell(self, fingerprint: str) -> CellRecord | None:
+        """The newest FINISHED run with this fingerprint whose checkpoint bytes still exist and verify."""
+        return records.find_cell(self.connection, fingerprint)
+
+    def record_by_digest(self, digest: str, *, stage: str | None = None, cell: str | None = None) -> CellRecord:
+        """The newest finished cell that made the weights with this sha256; MissingCheckpointError if there is none."""
+        return records.record_by_digest(self.connection, digest, stage=stage, cell=cell)
+
+    def cell_table(self, record: CellRecord, name: str) -> dict[str, np.ndarray]:
+        """The columns of a table that a cell kept with `Run.table`."""
+        return records.cell_table(self.connection, record, name)
+
+    def cell_json(self, record: CellRecord, path: str) -> Any:
+        """The content of a file that a cell kept with `Run.json`."""
+        return records.cell_json(self.connection, record, path)
+
+    def fetch(self, digest: str, destination: Path) -> Path:
+        """Copy the checkpoint with these weights into a new folder and verify every file of it.
+
+        Raises:
+            MissingCheckpointError: no model has these weights, or their bytes were erased or damaged.
+        """
+        return checkpoints.fetch(self.connection, digest, destination)
+
+    # --- the served model --------------------------------------------------------------------------------------------
+
+    def register(self, model_id: str, *, name: str = SERVED, tags: Mapping[str, str] | None = None) -> int:
+        """Add a LoggedModel to the registry; returns the number of its version."""
+        return registry.register(self.connection, model_id, name=name, tags=tags or {})
+
+    def set_champion(self, version: int, *, name: str = SERVED, base: int | None = None) -> None:
+        """Serve this version; refuse if `base` is given and is not the version served until now (0: none)."""
+        registry.set_champion(self.connection, version, name=name, base=base)
+
+    def champion(self, *, name: str = SERVED) -> Champion | None:
+        """The served model, None while there is none."""
+        return registry.champion(self.connection, name=name)

@@ -1,0 +1,156 @@
+"""Membership attacks against hand-computed cases, slow references and known distributions."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+from sklearn.svm import SVC
+
+from qunlearn.evaluation.membership import auc, bootstrap, matched, mia_confidence, tpr_at_fpr
+
+SCORES = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=12).map(np.array)
+LABELS = st.lists(st.integers(0, 3), min_size=1)
+
+
+# --- the field's number ----------------------------------------------------------------------------------------------
+
+
+def test_mia_confidence_is_the_share_of_forget_samples_on_the_non_members_side():
+    retain, test = np.full(20, 0.99), np.full(20, 0.20)
+    forget = np.array([0.98, 0.97, 0.25, 0.15, 0.99])
+
+    assert mia_confidence(retain=retain, test=test, forget=forget) == 40.0
+
+
+def test_mia_confidence_takes_the_first_retained_samples_in_order_as_members():
+    test, forget = np.full(10, 0.5), np.full(4, 0.5)
+    surely_known, like_test = np.full(10, 0.99), np.full(10, 0.5)
+
+    first_known = mia_confidence(retain=np.concatenate([surely_known, like_test]), test=test, forget=forget)
+    first_like_test = mia_confidence(retain=np.concatenate([like_test, surely_known]), test=test, forget=forget)
+
+    assert first_known == 100.0
+    assert first_like_test in (0.0, 100.0)  # the attack cannot tell: all forget samples get the same answer
+
+
+def test_mia_confidence_agrees_with_the_attack_written_out():
+    generator = np.random.default_rng(1)
+    retain, test, forget = generator.beta(8, 1, 150), generator.beta(3, 1, 60), generator.beta(5, 1, 40)
+    attack = SVC(C=3, gamma="auto", kernel="rbf")
+    attack.fit(
+        np.r_[retain[:60], test].reshape(-1, 1),
+        np.r_[np.ones(60), np.zeros(60)],
+    )
+    expected = 100.0 * sum(attack.predict([[p]])[0] == 0 for p in forget) / 40
+
+    assert mia_confidence(retain=retain, test=test, forget=forget) == pytest.approx(expected, abs=1e-12)
+
+
+def test_mia_confidence_with_fewer_retained_than_test_samples_uses_all_of_them():
+    value = mia_confidence(retain=np.full(5, 0.99), test=np.full(9, 0.1), forget=np.array([0.99, 0.1]))
+
+    assert value == 50.0
+
+
+# --- matching --------------------------------------------------------------------------------------------------------
+
+
+def test_matched_sets_have_the_same_size_and_class_mix():
+    forget, test = np.array([0, 0, 0, 1, 1, 2]), np.array([2, 2, 1, 0, 0, 3])
+
+    own, other = matched(forget, test, seed=0)
+
+    assert np.bincount(forget[own]).tolist() == [2, 1, 1]
+    assert np.bincount(test[other]).tolist() == [2, 1, 1]
+
+
+@given(forget=LABELS, test=LABELS, seed=st.integers(0, 9))
+def test_matching_draws_without_replacement_and_repeats_by_seed(forget, test, seed):
+    forget, test = np.array(forget), np.array(test)
+    if not set(forget) & set(test):
+        with pytest.raises(ValueError, match="no class in common"):
+            matched(forget, test, seed=seed)
+        return
+
+    own, other = matched(forget, test, seed=seed)
+    again, _ = matched(forget, test, seed=seed)
+
+    assert len(set(own)) == len(own) == len(set(other)) == len(other)
+    assert sorted(forget[own]) == sorted(test[other])
+    assert (own == again).all()
+
+
+# --- AUC and TPR -----------------------------------------------------------------------------------------------------
+
+
+def test_auc_counts_wins_and_half_ties():
+    # Pairs: 3>1, 3>2, 2>1 win, 2=2 ties: (3 + 0.5) / 4.
+    assert auc(np.array([3.0, 2.0]), np.array([1.0, 2.0])) == 0.875
+
+
+@given(members=SCORES, non_members=SCORES)
+def test_auc_equals_the_mean_over_all_pairs_and_mirrors(members, non_members):
+    pairs = [(m > n) + 0.5 * (m == n) for m in members for n in non_members]
+    truth = np.r_[np.ones(len(members)), np.zeros(len(non_members))]
+
+    assert auc(members, non_members) == pytest.approx(np.mean(pairs))
+    assert auc(members, non_members) == pytest.approx(1 - auc(non_members, members))
+    assert auc(members, non_members) == pytest.approx(roc_auc_score(truth, np.r_[members, non_members]))
+
+
+def test_tpr_allows_exactly_one_percent_of_false_positives():
+    non_members = np.arange(200.0)  # two of 200 may be exceeded: the threshold is 197
+    members = np.array([196.0, 197.0, 197.5, 198.0, 500.0])
+
+    assert tpr_at_fpr(members, non_members) == 0.6
+
+
+def test_tpr_with_few_non_members_allows_no_false_positive():
+    assert tpr_at_fpr(np.array([4.0, 5.0, 6.0]), np.array([1.0, 5.0])) == pytest.approx(1 / 3)
+
+
+@given(members=SCORES, non_members=SCORES, fpr=st.sampled_from([0.0, 0.01, 0.1, 0.5]))
+def test_tpr_equals_the_best_threshold_found_by_trying_all(members, non_members, fpr):
+    best = 0.0
+    for threshold in [*non_members, *members]:
+        if np.mean(non_members > threshold) <= fpr:
+            best = max(best, float(np.mean(members > threshold)))
+
+    assert tpr_at_fpr(members, non_members, fpr=fpr) == pytest.approx(best)
+
+
+# --- bootstrap -------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=20, deadline=None)
+@given(members=SCORES, non_members=SCORES, seed=st.integers(0, 3))
+def test_bootstrap_equals_resampling_and_computing_each_time(members, non_members, seed):
+    ours = bootstrap(members, non_members, resamples=25, seed=seed, fpr=0.2)
+
+    generator = np.random.default_rng(seed)
+    members, non_members = np.sort(members)[::-1], np.sort(non_members)[::-1]
+    own = generator.integers(0, len(members), (25, len(members)))
+    other = generator.integers(0, len(non_members), (25, len(non_members)))
+    drawn = [(members[i], non_members[j]) for i, j in zip(own, other, strict=True)]
+    for name, figure in (("auc", auc), ("tpr", lambda a, b: tpr_at_fpr(a, b, fpr=0.2))):
+        expected = np.percentile([figure(a, b) for a, b in drawn], [2.5, 97.5])
+        assert ours[name] == pytest.approx(tuple(expected))
+
+
+def test_bootstrap_repeats_by_seed_and_brackets_the_truth():
+    generator = np.random.default_rng(0)
+    members, non_members = generator.normal(1.0, 1.0, 300), generator.normal(0.0, 1.0, 300)
+
+    low, high = bootstrap(members, non_members, resamples=400, seed=5)["auc"]
+
+    assert (low, high) == bootstrap(members, non_members, resamples=400, seed=5)["auc"]
+    assert low < 0.7602 < high  # Phi(1 / sqrt 2)
+    assert high - low < 0.12
+
+
+def test_indistinguishable_sets_have_auc_one_half_and_tpr_near_the_false_positive_rate():
+    scores = np.random.default_rng(2).normal(size=(2, 4000))
+
+    assert auc(*scores) == pytest.approx(0.5, abs=0.02)
+    assert tpr_at_fpr(*scores) == pytest.approx(0.01, abs=0.006)

@@ -1,0 +1,169 @@
+"""The `qunlearn` command."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from flows import cli
+
+PARAMS = """
+data: {source: digits}
+split: {scenario: {kind: random, fraction: 0.1}}
+seeds: [0]
+unlearn: {fine_tune: {}}
+deletion: {method: fine_tune}
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs the command in this process: (exit code, stdout, stderr)."""
+
+    def runner(*arguments):
+        monkeypatch.setattr(sys, "argv", ["qunlearn", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return ended.value.code or 0, captured.out, captured.err
+
+    return runner
+
+
+def in_new_process(*arguments, cwd):
+    command = [sys.executable, "-m", "flows.cli", *arguments]
+    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_help_names_every_command_and_waits_for_no_library(run):
+    code, out, _ = run("--help")
+    assert code == 0
+    for name in ("methods", "table", "up", "status", "down", "lineage"):
+        assert re.search(rf"\b{name}\b", out)
+
+
+def test_help_is_quick(tmp_path):
+    begun = time.perf_counter()
+    assert in_new_process("--help", cwd=tmp_path).returncode == 0
+    assert time.perf_counter() - begun < 2.0
+
+
+def test_starting_the_command_imports_none_of_the_slow_libraries(tmp_path):
+    code = (
+        "import sys; sys.argv = ['qunlearn', 'status']; from flows.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'mlflow', 'prefect', 'brevitas'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.usefixtures("project")
+def test_status_of_nothing_is_down_with_exit_code_1(run):
+    code, out, _ = run("status")
+    assert code == 1
+    assert {line.split()[0]: line.split()[1] for line in out.splitlines()} == dict.fromkeys(
+        ("mlflow", "prefect", "deletion"), "down"
+    )
+
+
+@pytest.mark.usefixtures("project")
+def test_down_with_nothing_running_is_fine(run):
+    assert run("down") == (0, "Nothing was running.\n", "")
+
+
+@pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("name", ["mlflow", "prefect"])
+def test_up_names_a_taken_port_and_how_to_choose_another(run, name):
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        port = stranger.getsockname()[1]
+        code, _, err = run("up", f"--{name}-port", str(port))
+    assert code == 1
+    assert len(err.splitlines()) == 1
+    assert f"port {port}" in err
+    assert f"--{name}-port" in err
+
+
+@pytest.mark.parametrize("arguments", [["up"], ["lineage", "some-run"]])
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "No such file or directory"),
+        ("seeds: [0", "not valid YAML"),
+        (PARAMS.replace("seeds: [0]", "seeds: [0]\nspeed: 3"), "speed = 3: unknown key"),
+        (PARAMS.replace("method: fine_tune", "cron: sometimes"), "sometimes"),
+    ],
+)
+def test_unusable_parameters_are_told_without_a_traceback(project, run, arguments, content, complaint):
+    (project / "params.yaml").unlink()
+    if content is not None:
+        (project / "params.yaml").write_text(content)
+    code, out, err = run(*arguments)
+    assert code == 1
+    assert out == ""
+    assert complaint in err
+    assert all(line.startswith("qunlearn: error: params.yaml") for line in err.splitlines())
+
+
+def test_a_mistake_of_ours_keeps_its_traceback(project, monkeypatch):
+    # A ValueError from inside a library is nobody's input.
+    monkeypatch.setattr(cli, "_params", lambda path: int(f"{path}"))
+    monkeypatch.setattr(sys, "argv", ["qunlearn", "up"])
+    with pytest.raises(ValueError, match="invalid literal"):
+        cli.main()
+
+
+def test_methods_lists_the_registry(run):
+    code, out, _ = run("methods")
+    assert code == 0
+    for name in ("retrain", "fine_tune", "gradient_ascent", "neg_grad_plus", "random_label", "qmul", "oeu"):
+        assert re.search(rf"^{name} ", out, re.MULTILINE)
+
+
+def test_methods_as_json_tell_what_each_may_see(run):
+    code, out, _ = run("methods", "--json")
+    rows = {row["name"]: row for row in json.loads(out)}
+    assert code == 0
+    assert rows["oeu"]["first_order"] is True
+    assert "forget" not in rows["fine_tune"]["needs"]
+    assert set(rows["oeu"]) == {"name", "title", "paper", "status", "first_order", "needs", "cost"}
+
+
+@pytest.mark.usefixtures("project")
+def test_table_before_any_evaluation_says_what_to_run(run):
+    code, _, err = run("table")
+    assert code == 1
+    assert "run `dvc repro evaluate` first" in err
+
+
+@pytest.mark.parametrize("content", ["{", "[]", ""])
+def test_table_of_a_damaged_evaluation_says_so(project, run, content):
+    (project / "metrics").mkdir()
+    (project / "metrics" / "evaluation.json").write_text(content)
+    code, out, err = run("table")
+    assert (code, out) == (1, "")
+    assert len(err.splitlines()) == 1
+    assert "evaluation.json" in err

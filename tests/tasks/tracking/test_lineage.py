@@ -1,0 +1,184 @@
+"""From any model or run back to data, code and parent model."""
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tasks.tracking import TrackingError
+from tasks.tracking.lineage import as_svg, as_text, attach, lineage
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def family(store, tmp_path_factory):
+    """A pipeline with an original and two models unlearned from it; a second one that reuses one of them."""
+    import hashlib
+    import uuid
+
+    def output(run, name, parent=None):
+        folder = tmp_path_factory.mktemp("checkpoint")
+        (folder / "weights.safetensors").write_text(uuid.uuid4().hex)
+        digest = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
+        run.dataset("digits", digest="1" * 32 + ".dir", source="data/prepared", context="training")
+        run.dataset("split-random", digest="2" * 32 + ".dir", source="data/splits", context="training")
+        if parent:
+            run.input_model(parent)
+        return run.output_model(folder, name=name, digest=digest, tags={}), digest
+
+    code = {"git_commit": "c0ffee" + "0" * 34, "git_dirty": "false"}
+    marks = {name: uuid.uuid4().hex for name in ("original", "oeu", "qmul")}
+    made = {"pipeline": store.pipeline(uuid.uuid4().hex, params={})}
+    with (
+        store.stage("pretrain", made["pipeline"]) as stage,
+        store.cell("original seed 0", stage.id, fingerprint=marks["original"], params={}, tags=code) as run,
+    ):
+        made["original"], made["original_digest"] = output(run, "original-seed0")
+    with store.stage("unlearn", made["pipeline"]) as stage:
+        for name in ("oeu", "qmul"):
+            with store.cell(f"{name} seed 0", stage.id, fingerprint=marks[name], params={}, tags=code) as run:
+                made[name], made[f"{name}_digest"] = output(run, f"{name}-seed0", made["original"])
+            made[f"{name}_run"] = run.id
+    made["unlearn"] = stage.id
+    made["second"] = store.pipeline(uuid.uuid4().hex, params={})
+    with store.stage("unlearn", made["second"]) as stage:
+        stage.reused("oeu seed 0", store.find_cell(marks["oeu"]))
+    with (
+        store.stage("evaluate", made["second"]) as stage,
+        store.cell("evaluate oeu seed 0", stage.id, fingerprint=None, params={}) as run,
+    ):
+        run.input_model(made["oeu"])
+    made["evaluation"] = run.id
+    made["served"] = f"served-{uuid.uuid4().hex[:8]}"
+    store.register(made["qmul"], name=made["served"])
+    store.set_champion(store.register(made["oeu"], name=made["served"]), name=made["served"])
+    return made | {"marks": marks}
+
+
+def test_the_chain_leads_from_weights_to_code_parent_split_and_data(store, family):
+    chain = lineage(store, family["oeu"])
+    model, parent = chain.models[family["oeu"]], chain.models[family["original"]]
+    assert list(chain.models) == [family["original"], family["oeu"]]
+    assert (model.digest, model.registered) == (family["oeu_digest"], (f"{family['served']} v2 (champion)",))
+    assert model.origin.run_id == family["oeu_run"]
+    assert (model.origin.commit[:6], model.origin.dirty) == ("c0ffee", False)
+    assert model.origin.fingerprint == family["marks"]["oeu"]
+    assert model.origin.parents == (family["original"],)
+    assert parent.digest == family["original_digest"]
+    assert parent.origin.parents == ()
+    assert [(d.name, d.digest, d.source) for d in model.origin.datasets] == [
+        ("digits", "1" * 32 + ".dir", "data/prepared"),
+        ("split-random", "2" * 32 + ".dir", "data/splits"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["{oeu}", "models:/{oeu}", "{oeu_run}", "runs:/{oeu_run}", "{oeu_digest}", "{evaluation}"]
+    + ["{served}", "{served}@champion", "{served}/2", "models:/{served}/2"],
+)
+def test_every_name_of_a_model_leads_to_the_same_chain(store, family, subject):
+    assert lineage(store, subject.format(**family)).subjects == (family["oeu"],)
+
+
+def test_a_registered_name_without_champion_means_its_newest_version(store, family, make_cell, unique):
+    name = f"served-{unique()[:8]}"
+    store.register(family["qmul"], name=name)
+    store.register(family["oeu"], name=name)
+    assert lineage(store, name).subjects == (family["oeu"],)
+
+
+def test_a_stage_and_a_pipeline_mean_all_their_models(store, family):
+    assert set(lineage(store, family["unlearn"]).subjects) == {family["oeu"], family["qmul"]}
+    assert set(lineage(store, family["pipeline"]).subjects) == {family["original"], family["oeu"], family["qmul"]}
+
+
+def test_reused_models_belong_to_the_pipeline_that_reused_them(store, family):
+    chain = lineage(store, family["second"])
+    assert chain.subjects == (family["oeu"],)
+    assert family["original"] in chain.models
+
+
+def test_nesting_alone_is_no_lineage(store, family, make_cell):
+    lonely = make_cell("alone seed 0", parents=[])
+    assert list(lineage(store, lonely.model_id).models) == [lonely.model_id]
+
+
+@pytest.mark.parametrize("subject", ["nothing", "qunlearn/7", "x@y", "m-" + "0" * 32, "0" * 32, "0" * 64, "", "a'b"])
+def test_what_the_store_does_not_know_is_refused(store, family, subject):
+    with pytest.raises(TrackingError):
+        lineage(store, subject)
+
+
+def test_a_run_without_models_has_no_chain(store, unique):
+    with pytest.raises(TrackingError, match="neither made nor read a model"):
+        lineage(store, store.pipeline(unique(), params={}))
+
+
+def test_the_text_is_a_tree_from_weights_to_data(store, family):
+    text = as_text(lineage(store, family["oeu"]))
+    marks = family["marks"]
+    expected = f"""\
+oeu-seed0  [{family["served"]} v2 (champion)]
+├─ weights   sha256 {family["oeu_digest"]}  {family["oeu"]}
+├─ run       oeu seed 0  stage unlearn  FINISHED  {family["oeu_run"]}
+│  └─ code      commit c0ffee{"0" * 34}
+├─ cell      fingerprint {marks["oeu"]}
+├─ parent    original-seed0
+│  ├─ weights   sha256 {family["original_digest"]}  {family["original"]}
+│  ├─ run       original seed 0  stage pretrain  FINISHED  {store.find_cell(marks["original"]).run_id}
+│  │  └─ code      commit c0ffee{"0" * 34}
+│  ├─ cell      fingerprint {marks["original"]}
+│  └─ split     split-random  {"2" * 32}.dir  data/splits
+│     └─ data      digits  {"1" * 32}.dir  data/prepared
+└─ split     split-random  {"2" * 32}.dir  data/splits
+   └─ data      digits  {"1" * 32}.dir  data/prepared
+"""
+    assert text == expected
+
+
+def test_a_model_that_was_shown_is_only_named_again(store, family):
+    text = as_text(lineage(store, family["pipeline"]))
+    assert text.count("original-seed0  (as above)") == 2
+    assert text.count(f"fingerprint {family['marks']['original']}") == 1
+
+
+def test_the_diagram_draws_each_thing_once_and_every_arrow(store, family):
+    chain = lineage(store, family["pipeline"])
+    drawing = ElementTree.fromstring(as_svg(chain, title="Lineage of <all> & more"))
+    boxes = drawing.findall(f"{SVG}g")
+    tooltips = sorted(box.find(f"{SVG}title").text.splitlines()[0] for box in boxes)
+    assert tooltips == sorted(
+        ["digits", "split-random", *(f"{chain.models[m].name}, {m}" for m in chain.subjects)]
+    )
+    # data to split, split to original, original to both unlearned models; each a line and an arrow head
+    assert len(drawing.findall(f"{SVG}path")) == 2 * 4
+    words = [text.text for text in drawing.iter(f"{SVG}text")]
+    assert "Lineage of <all> & more" in words
+    assert "TRAINED FROM SCRATCH" in words
+
+
+def test_boxes_of_the_diagram_never_overlap_and_lie_inside(store, family):
+    drawing = ElementTree.fromstring(as_svg(lineage(store, family["pipeline"]), title="x"))
+    frames = [box.find(f"{SVG}rect").attrib for box in drawing.findall(f"{SVG}g")]
+    frames = [tuple(float(frame[key]) for key in ("x", "y", "width", "height")) for frame in frames]
+    for position, (x, y, w, h) in enumerate(frames):
+        assert x >= 0
+        assert x + w <= float(drawing.attrib["width"])
+        assert y >= 0
+        assert y + h <= float(drawing.attrib["height"])
+        for a, b, c, d in frames[position + 1 :]:
+            assert x + w <= a or a + c <= x or y + h <= b or b + d <= y
+
+
+def test_the_pipelines_run_carries_its_lineage(store, family, tmp_path):
+    chain = attach(store, family["pipeline"])
+    client = store.connection.client
+    names = [entry.path for entry in client.list_artifacts(family["pipeline"], "lineage")]
+    assert names == ["lineage/lineage.json", "lineage/lineage.svg", "lineage/lineage.txt"]
+    folder = Path(client.download_artifacts(family["pipeline"], "lineage", dst_path=str(tmp_path)))
+    content = json.loads((folder / "lineage.json").read_text())
+    assert content == chain.as_dict() | {"models": json.loads(json.dumps(chain.as_dict()["models"]))}
+    assert {model["model_id"] for model in content["models"]} == set(chain.models)
