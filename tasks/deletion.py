@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from qunlearn import checkpoint
 from qunlearn.checkpoint import Checkpoint
-from qunlearn.config import ConfigError, Strict
+from qunlearn.config import ConfigError, Params, Strict
 from qunlearn.data.batches import infer
 from qunlearn.data.erased import append_erased, read_erased
 from qunlearn.data.imageset import load as load_images
@@ -45,13 +45,16 @@ def _is_worth_another_try(_task: Task[..., Any], _run: TaskRun, state: State[Any
     retry_condition_fn=_is_worth_another_try,
 )
 def resolve_champion(params_file: str) -> Champion:
-    """The served model; the first time, the pipeline's original model of the first seed becomes it.
+    """The served model. The first time, the pipeline's original model of the first seed becomes it.
+
+    Runs of deletions that were killed are marked so on the way.
 
     Raises:
         ConfigError: there is no served model yet, and the pipeline has not made one.
     """
     workspace = Workspace.open(params_file)
     store = Store.open(workspace.params.tracking, root=workspace.root)
+    store.mark_orphans()
     champion = store.champion()
     if champion is None:
         seed = workspace.params.seeds[0]
@@ -111,29 +114,9 @@ def unlearn_samples(params_file: str, champion: Champion, plan: Plan) -> str:
     config = resolve({method: params.unlearn[method]})[method]
     store = Store.open(params.tracking, root=workspace.root)
     material = Material.load(workspace)
-    held_out = [*material.split.ids("validation"), *material.split.ids("test")]
-    check_gate(
-        trained_ids=[*plan.forget, *plan.retain],
-        forget_ids=plan.forget,
-        retain_ids=plan.retain,
-        held_out_ids=held_out,
-    )
-    settings = {
-        "method": method,
-        "seed": params.seeds[0],
-        "target": params.data.target,
-        "config": config.model_dump(mode="json"),
-        "training": params.training.model_dump(mode="json"),
-        "mean": list(material.image_set.meta.mean),
-        "std": list(material.image_set.meta.std),
-    }
-    subsets = [_digest(plan.forget), _digest(plan.retain), _digest(material.split.ids("validation"))]
-    mark = fingerprint(
-        params=settings,
-        split_digest="/".join(subsets),
-        parent_digest=champion.digest,
-        modules=[*unlearning_modules(get(method).module), __name__],
-    )
+    _check_gate(material, plan)
+    settings = _settings(params, material, config)
+    mark = _fingerprint(method, settings, material, plan, champion)
     if (found := store.find_cell(mark)) is not None:
         get_run_logger().info("an earlier run that was interrupted has unlearned these samples already")
         return found.model_id
@@ -171,10 +154,15 @@ def _unlearn(run: Run, workspace: Workspace, material: Material, parent: Checkpo
     result = run_method(method, model, problem, config, seed=seed)
     run.metrics(_accuracies("after", result.model, material, subsets))
     record_statistics(run, method, result)
+    return _keep(run, result.model, parent, plan, method, config)
+
+
+def _keep(run: Run, model: nn.Module, parent: Checkpoint, plan: Plan, method: str, config: Strict) -> str:
+    """Store the checkpoint as the run's output; the id of the model."""
     with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
         folder = Path(temporary) / "checkpoint"
         digest = checkpoint.save(
-            result.model,
+            model,
             folder,
             blueprint=parent.blueprint,
             trained_ids=plan.retain,
@@ -220,6 +208,38 @@ def complete_requests(params_file: str, plan: Plan) -> None:
             finish(request.path)
 
 
+def _check_gate(material: Material, plan: Plan) -> None:
+    check_gate(
+        trained_ids=[*plan.forget, *plan.retain],
+        forget_ids=plan.forget,
+        retain_ids=plan.retain,
+        held_out_ids=[*material.split.ids("validation"), *material.split.ids("test")],
+    )
+
+
+def _settings(params: Params, material: Material, config: Strict) -> dict[str, Any]:
+    """All parameters that decide the unlearned weights."""
+    return {
+        "method": params.deletion.method,
+        "seed": params.seeds[0],
+        "target": params.data.target,
+        "config": config.model_dump(mode="json"),
+        "training": params.training.model_dump(mode="json"),
+        "mean": list(material.image_set.meta.mean),
+        "std": list(material.image_set.meta.std),
+    }
+
+
+def _fingerprint(method: str, settings: dict[str, Any], material: Material, plan: Plan, champion: Champion) -> str:
+    subsets = [_digest(plan.forget), _digest(plan.retain), _digest(material.split.ids("validation"))]
+    return fingerprint(
+        params=settings,
+        split_digest="/".join(subsets),
+        parent_digest=champion.digest,
+        modules=[*unlearning_modules(get(method).module), __name__],
+    )
+
+
 def _fetch(store: Store, champion: Champion) -> Checkpoint:
     """The champion with its verified weights, on the CPU."""
     with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
@@ -240,5 +260,5 @@ def _accuracies(when: str, model: nn.Module, material: Material, subsets: dict[s
     return figures
 
 
-def _digest(ids: tuple[str, ...] | list[str]) -> str:
+def _digest(ids: tuple[str, ...]) -> str:
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import tempfile
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from qunlearn.data.splits import check_gate
 from qunlearn.evaluation import drift
 from qunlearn.evaluation.suite import measure
 from qunlearn.quantization import audit, integer_codes, scales
+from qunlearn.unlearning import methods
 from tasks.cells import CellContext, dataset_inputs
 from tasks.material import Material, use_threads
 from tasks.tracking import Store
@@ -138,7 +140,12 @@ def context(workspace: Workspace, originals: list[Cell]) -> dict[str, Any]:
             "scenario": {"kind": manifest["scenario"], **manifest["settings"]},
             "erased_sha256": manifest["erased_sha256"],
         },
-        "audit": [layer.as_dict() for layer in layers],
+        "methods": {
+            name: {"title": method.title, "needs": sorted(method.needs)}
+            for name, method in methods().items()
+            if name in workspace.params.unlearn
+        },
+        "audit": [asdict(layer) for layer in layers],
         "versions": {name: version(name) for name in ("torch", "torchvision", "brevitas", "mlflow", "prefect", "dvc")}
         | {"python": platform.python_version()},
         "hardware": hardware(material.pool.device),

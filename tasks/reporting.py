@@ -7,6 +7,7 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from qunlearn.reporting.figures import gap_figure
 from qunlearn.reporting.html import render
 from qunlearn.reporting.table import markdown_table
 from qunlearn.unlearning import methods
@@ -23,6 +24,7 @@ def write_report(workspace: Workspace, run: Run) -> None:
     write_text(workspace.report / "table.md", markdown_table(evaluation))
     run.file(workspace.report / "index.html", "report")
     run.file(workspace.report / "table.md", "report")
+    run.figure("gap", gap_figure(evaluation))
 
 
 def step_tables(store: Store, evaluation: dict[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -80,8 +81,7 @@ def _train(run: Run, workspace: Workspace, material: Material, kind: Kind, seed:
             "retain_passes": passes,
         }
     )
-    layers: list[dict[str, Any]] = [layer.as_dict() for layer in audit(model)]
-    run.json("quantization/audit.json", {"layers": layers})
+    run.json("quantization/audit.json", {"layers": [asdict(layer) for layer in audit(model)]})
     with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
         folder = Path(temporary) / "checkpoint"
         digest = checkpoint.save(

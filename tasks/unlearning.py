@@ -11,6 +11,8 @@ from prefect.cache_policies import NO_CACHE
 from qunlearn import checkpoint
 from qunlearn.config import Strict
 from qunlearn.progress import epoch_printer
+from qunlearn.reporting.conflict import has_conflicts
+from qunlearn.reporting.figures import conflict_figure
 from qunlearn.unlearning import Problem, Result, get, resolve
 from qunlearn.unlearning import run as run_method
 from tasks.cells import CellContext, dataset_inputs
@@ -117,5 +119,7 @@ def record_statistics(run: Run, method: str, result: Result) -> None:
     run.metrics({"seconds": result.seconds, **{f"{name}_passes": value for name, value in result.passes.items()}})
     if result.steps:
         run.table("steps", result.steps)
+    if has_conflicts(result.steps):
+        run.figure("conflict", conflict_figure(result.steps))
     if result.layers:
         run.table("layers", result.layers)

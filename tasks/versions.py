@@ -15,15 +15,15 @@ import yaml
 DIGEST_LENGTH = 32
 """Hexadecimal digits of a digest of our own; MLflow keeps at most 36 characters, an md5 with ``.dir`` fills them."""
 
-MANIFESTS = ("manifest.json", "meta.json")
-"""The file of a folder that holds or names the digests of all its content."""
+MANIFESTS = (("manifest.json",), ("meta.json", "ids.txt"))
+"""The files of a folder that name all its content: a split has digests, an image set ids made from each image."""
 
 
 def out_digest(path: Path | str, *, root: Path) -> str:
     """The version of a DVC out, at most 36 characters.
 
     Under DVC (it sets ``DVC_STAGE``) the md5 of ``dvc.lock``, which ends in ``.dir`` for a folder. In a stage that runs
-    alone, the start of the sha256 of the out's own manifest, or of the file itself where the out is one file.
+    alone, 32 digits of a sha256 over the out's own manifest, or over the file itself where the out is one file.
 
     Args:
         path: the out, absolute or relative to `root`.
@@ -41,7 +41,7 @@ def out_digest(path: Path | str, *, root: Path) -> str:
                 "List it under outs of the stage that writes it"
             )
         return digests[relative]
-    return _own_digest(root / relative, relative)
+    return manifest_digest(root / relative)
 
 
 def stage_hashes(*, root: Path, stage: str) -> dict[str, str]:
@@ -82,10 +82,17 @@ def _relative(path: Path | str, root: Path) -> str:
         raise ValueError(f"{given}: outside of {root}; an out lies below the folder of dvc.lock") from None
 
 
-def _own_digest(path: Path, name: str) -> str:
-    candidates = [path / manifest for manifest in MANIFESTS] if path.is_dir() else [path]
-    for file in candidates:
-        if file.is_file():
-            return hashlib.sha256(file.read_bytes()).hexdigest()[:DIGEST_LENGTH]
-    problem = f"has neither {' nor '.join(MANIFESTS)}" if path.is_dir() else "no such file or folder"
-    raise ValueError(f"{name}: {problem}; run the stage that writes it first")
+def manifest_digest(path: Path) -> str:
+    """The start of the sha256 of a folder's manifest, or of a file: its version where DVC names none.
+
+    Raises:
+        ValueError: there is no such file or folder, or the folder has no manifest.
+    """
+    candidates = [[path / file for file in files] for files in MANIFESTS] if path.is_dir() else [[path]]
+    for files in candidates:
+        if all(file.is_file() for file in files):
+            content = [hashlib.sha256(file.read_bytes()).digest() for file in files]
+            return hashlib.sha256(b"".join(content)).hexdigest()[:DIGEST_LENGTH]
+    either = " nor ".join(" with ".join(files) for files in MANIFESTS)
+    problem = f"has neither {either}" if path.is_dir() else "no such file or folder"
+    raise ValueError(f"{path}: {problem}; run the stage that writes it first")

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-PIECE = 2**18
-"""Elements of one piece: 1 MB of float32, so that the few operands of a kernel stay in the cache."""
+PIECE = 2**19
+"""Elements of one piece: 2 MB of float32, so that the few operands of a kernel stay in the cache."""
 
 
 def work_dtype(x: Tensor) -> torch.dtype:
@@ -62,10 +62,25 @@ def round_to_grid(x: Tensor, step: Tensor, *, low: int, high: int) -> Tensor:
     width, dtype = step.item(), work_dtype(x)
     for source, target in pieces(x, y):
         if x.dtype == dtype:
-            torch.div(source, width, out=target).clamp_(low, high).round_().mul_(width)
+            round_piece(source, width, low=low, high=high, out=target)
         else:
-            target.copy_(source.to(dtype).div_(width).clamp_(low, high).round_().mul_(width))
+            wide = source.to(dtype)
+            target.copy_(round_piece(wide, width, low=low, high=high, out=wide))
     return y
+
+
+def round_piece(x: Tensor, step: float, *, low: int, high: int, out: Tensor) -> Tensor:
+    """`round_to_grid` of one piece in its own dtype, written to `out`, which may be x."""
+    return torch.div(x, step, out=out).clamp_(low, high).round_().mul_(step)
+
+
+def keep_inside(values: Tensor, x: Tensor, low: float, high: float, *, out: Tensor | None = None) -> Tensor:
+    """`values` where low < x < high, else 0, in one pass; `out` may be `values`."""
+    if out is None:
+        out = torch.empty_like(values)
+    # What the name of the operation hides: both ends are excluded.
+    torch.ops.aten.hardtanh_backward(values, x, low, high, grad_input=out)
+    return out
 
 
 def target_gradient(gradient: Tensor, x: Tensor, *, may_overwrite: bool) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """LSQ: learned step size quantization (Esser et al., arXiv 1902.08153).
 
     forward   x^ = s round(clip(x / s, Qn, Qp))                                             (equations 1, 2)
-    dx        1 where Qn < x/s < Qp, else 0                                                 (equation 5)
+    dx        1 where Qn s < x < Qp s, else 0                                               (equation 5)
     ds        (Qn where x/s <= Qn | Qp where x/s >= Qp | round(x/s) - x/s) / sqrt(N Qp)     (equation 3, section 2.2)
 
 N is the number of elements per step size for weights, and per sample for activations.
@@ -18,7 +18,9 @@ from torch.autograd.function import once_differentiable
 
 from qunlearn.quantization.grid import (
     dense,
+    keep_inside,
     pieces,
+    round_piece,
     round_to_grid,
     target_gradient,
     walks_in_pieces,
@@ -28,7 +30,11 @@ from qunlearn.quantization.quantizer import SMALLEST, Grid, Quantizer
 
 
 class LSQFunction(torch.autograd.Function):
-    """The rounding with LSQ's gradients; saves nothing but its input."""
+    """The rounding with LSQ's gradients.
+
+    Saves its input and its output; the convolution behind it keeps the output anyway. With those two, the gradient of
+    the step needs no codes: what is in the brackets is (x^ - x)/s inside and x^/s outside.
+    """
 
     @staticmethod
     def forward(
@@ -42,48 +48,44 @@ class LSQFunction(torch.autograd.Function):
         """
         positive = step.clamp(min=SMALLEST)
         x = dense(x)
-        ctx.save_for_backward(x, positive)
+        y = round_to_grid(x, positive, low=low, high=high)
+        ctx.save_for_backward(x, y, positive)
         ctx.settings = low, high, gradient_scale, may_overwrite
-        return round_to_grid(x, positive, low=low, high=high)
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, step = ctx.saved_tensors
+        x, y, step = ctx.saved_tensors
         low, high, gradient_scale, may_overwrite = ctx.settings
-        walk = _gradients_in_pieces if walks_in_pieces(x, step) else _gradients_by_broadcasting
-        dx, ds = walk(gradient, x, step, low=low, high=high, may_overwrite=may_overwrite)
-        return dx, ds.mul_(gradient_scale), None, None, None, None
+        if walks_in_pieces(x, step):
+            incoming, outgoing = target_gradient(gradient, x, may_overwrite=may_overwrite)
+            total = _walk(incoming, x, y, step.item(), low=low, high=high, out=outgoing)
+            return outgoing, torch.full_like(step, total * gradient_scale / step.item()), None, None, None, None
+        wide = x.to(work_dtype(x))
+        inside = (wide > low * step) & (wide < high * step)
+        rounded = y if x.dtype == wide.dtype else round_to_grid(wide, step, low=low, high=high)
+        error = (rounded - torch.where(inside, wide, 0.0)).mul_(gradient)
+        ds = error.sum_to_size(step.shape).div(step).mul_(gradient_scale).to(step.dtype)
+        return torch.where(inside, gradient, 0.0), ds, None, None, None, None
 
 
-def _gradients_by_broadcasting(
-    gradient: Tensor, x: Tensor, step: Tensor, *, low: int, high: int, may_overwrite: bool
-) -> tuple[Tensor, Tensor]:
-    del may_overwrite  # nothing to gain: memory traffic is not what this path is about
-    v = x.to(work_dtype(x)) / step
-    inside = (v > low) & (v < high)
-    slope = v.clamp(low, high).round_().sub_(torch.where(inside, v, 0.0))
-    ds = slope.mul_(gradient).sum_to_size(step.shape).to(step.dtype)
-    return torch.where(inside, gradient, 0.0), ds
-
-
-def _gradients_in_pieces(
-    gradient: Tensor, x: Tensor, step: Tensor, *, low: int, high: int, may_overwrite: bool
-) -> tuple[Tensor, Tensor]:
-    incoming, outgoing = target_gradient(gradient, x, may_overwrite=may_overwrite)
-    width, dtype, total = step.item(), work_dtype(x), 0.0
-    for source, above, below in pieces(x, incoming, outgoing):
-        v = source.to(dtype, copy=True).div_(width)
-        slope = v.clamp(low, high).round_()
-        # `hardtanh_backward(a, v, low, high)` is a where low < v < high and 0 elsewhere, in one pass.
+def _walk(gradient: Tensor, x: Tensor, y: Tensor, step: float, *, low: int, high: int, out: Tensor) -> float:
+    """Write dx to `out`, which may be `gradient`, and return s times ds without its scale."""
+    dtype, total = work_dtype(x), 0.0
+    for source, rounded, above, below in pieces(x, y, gradient, out):
+        wide = source.to(dtype)
+        if source.dtype != dtype:
+            # The output was rounded to few digits; the error of 8-bit codes would drown in that.
+            rounded = round_piece(wide, step, low=low, high=high, out=torch.empty_like(wide))
         arriving = above.to(dtype)
-        torch.ops.aten.hardtanh_backward(v, v, low, high, grad_input=(inside := torch.empty_like(v)))
-        total += torch.dot(arriving, slope.sub_(inside)).item()
+        error = keep_inside(wide, wide, low * step, high * step)
+        total += torch.dot(arriving, torch.sub(rounded, error, out=error)).item()
         if below.dtype == dtype:
-            torch.ops.aten.hardtanh_backward(arriving, v, low, high, grad_input=below)
+            keep_inside(arriving, wide, low * step, high * step, out=below)
         else:
-            below.copy_(torch.ops.aten.hardtanh_backward(arriving, v, low, high))
-    return outgoing, torch.full_like(step, total)
+            below.copy_(keep_inside(arriving, wide, low * step, high * step))
+    return total
 
 
 class LSQ(Quantizer):
@@ -115,7 +117,7 @@ class LSQ(Quantizer):
         self.scale.data.clamp_(min=SMALLEST)
 
     def kernel(self, x: Tensor, *, may_overwrite: bool) -> Tensor:
-        count = x.numel() // (self.scale.numel() if self.is_weight else max(len(x), 1))
+        count = x.numel() // (self.scale.numel() if self.is_weight else x.shape[0] if x.dim() else 1)
         gradient_scale = 1.0 / math.sqrt(max(count, 1) * self.high)
         return LSQFunction.apply(x, self.scale, self.low, self.high, gradient_scale, may_overwrite)  # type: ignore[no-any-return]
 

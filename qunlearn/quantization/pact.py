@@ -18,12 +18,24 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from qunlearn.quantization.grid import dense, pieces, round_to_grid, target_gradient, walks_in_pieces, work_dtype
+from qunlearn.quantization.grid import (
+    dense,
+    keep_inside,
+    pieces,
+    round_to_grid,
+    target_gradient,
+    walks_in_pieces,
+    work_dtype,
+)
 from qunlearn.quantization.quantizer import SMALLEST, Grid, Quantizer
 
 
 class PACTFunction(torch.autograd.Function):
-    """Clip and round with PACT's gradients; saves nothing but its input."""
+    """Clip and round with PACT's gradients.
+
+    Saves its input and its output; the convolution behind it keeps the output anyway. What the clip cut off is where
+    the gradient does not pass and the output is not 0, and there the output is the clip or its negative.
+    """
 
     @staticmethod
     def forward(
@@ -38,41 +50,40 @@ class PACTFunction(torch.autograd.Function):
         """
         positive = clip.clamp(min=SMALLEST)
         x = dense(x)
-        ctx.save_for_backward(x, positive)
-        # hardtanh_backward excludes both ends; the tiny number takes 0 itself in.
-        bottom = -1.0 if low < 0 else 0.0 if rectifies else -torch.finfo(work_dtype(x)).tiny
-        ctx.settings = bottom, may_overwrite
-        return round_to_grid(x, positive / high, low=low, high=high)
+        step = positive / high
+        y = round_to_grid(x, step, low=low, high=high)
+        ctx.save_for_backward(x, y, positive, (step * high).to(y.dtype))
+        ctx.settings = low < 0, rectifies, may_overwrite
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, clip = ctx.saved_tensors
-        bottom, may_overwrite = ctx.settings
+        x, y, clip, top = ctx.saved_tensors
+        signed, rectifies, may_overwrite = ctx.settings
         if walks_in_pieces(x, clip):
             incoming, outgoing = target_gradient(gradient, x, may_overwrite=may_overwrite)
-            total, limit = 0.0, clip.item()
-            for source, above, below in pieces(x, incoming, outgoing):
-                total += _gradients(above, source, limit, bottom=bottom, out=below).item()
-            return outgoing, torch.full_like(clip, total), None, None, None, None
-        dx = torch.empty_like(x)
-        da = _gradients(gradient, x, clip, bottom=bottom, out=dx)
-        return dx, da.to(clip.dtype).reshape(clip.shape), None, None, None, None
+            limit = clip.item()
+            # `keep_inside` excludes both ends; the tiny number takes 0 itself in.
+            bottom = -limit if signed else 0.0 if rectifies else -torch.finfo(work_dtype(x)).tiny
+            total = _walk(incoming, x, y, bottom, limit, out=outgoing)
+            return outgoing, torch.full_like(clip, total / top.item()), None, None, None, None
+        wide = x.to(work_dtype(x))
+        above_bottom = wide > -clip if signed else wide > 0.0 if rectifies else wide >= 0.0
+        passes = above_bottom & (wide < clip)
+        da = torch.where(passes, 0.0, y).to(wide.dtype).mul_(gradient).sum().div(top).to(clip.dtype)
+        return torch.where(passes, gradient, 0.0), da.reshape(clip.shape), None, None, None, None
 
 
-def _gradients(gradient: Tensor, x: Tensor, clip: Tensor | float, *, bottom: float, out: Tensor) -> Tensor:
-    """Write dx to `out`, which may be `gradient`, and return da."""
-    dtype = work_dtype(x)
-    relative = x.to(dtype, copy=True).div_(clip)
-    arriving = gradient.to(dtype)
-    # A ratio of two floats rounds to 1 only where they are equal, so truncation gives exactly sign(x) [|x| >= a].
-    clipped = relative.clamp(-1.0 if bottom == -1.0 else 0.0, 1.0).trunc_()
-    da = torch.dot(arriving, clipped) if x.dim() == 1 else clipped.mul_(arriving).sum()
-    if out.dtype == dtype:
-        torch.ops.aten.hardtanh_backward(arriving, relative, bottom, 1.0, grad_input=out)
-    else:
-        out.copy_(torch.ops.aten.hardtanh_backward(arriving, relative, bottom, 1.0))
-    return da
+def _walk(gradient: Tensor, x: Tensor, y: Tensor, bottom: float, limit: float, *, out: Tensor) -> float:
+    """Write dx to `out`, which may be `gradient`, and return da times the clip."""
+    dtype, total = work_dtype(x), 0.0
+    for source, rounded, above, below in pieces(x, y, gradient, out):
+        arriving = above.to(dtype)
+        passing = keep_inside(arriving, source.to(dtype), bottom, limit)
+        total += torch.dot(arriving - passing, rounded.to(dtype)).item()
+        below.copy_(passing)
+    return total
 
 
 class PACT(Quantizer):

@@ -134,7 +134,7 @@ class Quantizer(nn.Module):
 
     def _begin(self, x: Tensor) -> None:
         if self.training:
-            self.start(x)
+            self.start(F.relu(x) if self.rectifies else x)
             self.initialised.fill_(True)
             self._ready = True
         elif not self.is_weight:

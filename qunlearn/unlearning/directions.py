@@ -202,7 +202,7 @@ def interaction(
     if forget is None or retain is None:
         present = {"forget_norm": forget, "retain_norm": retain}
         return {k: torch.linalg.vector_norm(v, dtype=torch.float64) for k, v in present.items() if v is not None}, {}
-    return gradient_statistics(block_grams(torch.stack([forget, retain]), blocks))
+    return gradient_statistics(block_grams([forget, retain], blocks))
 
 
 def gradient_statistics(grams: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -34,6 +34,7 @@ from qunlearn.unlearning.objectives import Batch, Objective
 from qunlearn.unlearning.optimizers import SGD, Adam, Optimizer, StrictSGD, decay_of
 from qunlearn.unlearning.plans import Parts, Plan
 from qunlearn.unlearning.problem import Data
+from qunlearn.unlearning.projection import block_grams, cosine
 from qunlearn.unlearning.recorder import Recorder
 from qunlearn.unlearning.settings import FirstOrder
 from qunlearn.unlearning.streams import stream
@@ -158,7 +159,8 @@ class Engine:
         if self.mask is not None and self.mask.frozen is not None:
             displacement = displacement.masked_fill(self.mask.frozen, 0.0)
         if retain is not None:
-            statistics["displacement_cosine"] = _cosine(displacement, retain.vector)
+            gram = block_grams([displacement, retain.vector], self.layout.blocks).sum(0)
+            statistics["displacement_cosine"] = cosine(gram)
         realised = self._forecast(retain, displacement) if last and self.forecast and retain is not None else dict
         self.layout.move(displacement)
         self.steps += 1
@@ -218,8 +220,10 @@ class Engine:
                 chosen = others[torch.randperm(len(others), generator=self.held_out)[: self.settings.batch_size]]
                 inputs, labels = self.data.pool.batch(chosen)
                 looked_at["held_out_"] = self._gradient("retain", Batch(inputs, labels, chosen.to(inputs.device)))
-        wide = displacement.double()
-        figures = {f"predicted_{name}retain_change": part.vector.double() @ wide for name, part in looked_at.items()}
+        figures = {
+            f"predicted_{name}retain_change": block_grams([displacement, part.vector], self.layout.blocks).sum(0)[0, 1]
+            for name, part in looked_at.items()
+        }
 
         @torch.no_grad()
         def realised() -> dict[str, Tensor]:
@@ -253,10 +257,3 @@ def _masked(update: Update, factors: Tensor) -> Update:
         forget=None if update.forget is None else factors * update.forget,
         retain=None if update.retain is None else factors * update.retain,
     )
-
-
-def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine of two vectors in float64, 0 where one is zero."""
-    wide_a, wide_b = a.double(), b.double()
-    lengths = (wide_a @ wide_a).sqrt() * (wide_b @ wide_b).sqrt()
-    return torch.where(lengths > 0, (wide_a @ wide_b) / lengths, 0.0)

@@ -6,7 +6,7 @@ the residual that is promised. Vectors keep their own dtype.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,17 +18,43 @@ When = Literal["always", "conflict"]
 
 RANK_TOLERANCE = 1e-14
 """Reference vectors whose normalised Gram matrix has an eigenvalue below this count as dependent."""
+CHUNK = 2**20
+"""Coordinates widened to float64 at a time: small enough for a processor's cache."""
 
 
-def block_grams(rows: Tensor, blocks: Sequence[slice], *, metric: Tensor | None = None) -> Tensor:
-    """Inner products of all pairs of `rows` [m, n] within each block: float64 [blocks, m, m].
+def block_grams(rows: Sequence[Tensor], blocks: Sequence[slice], *, metric: Tensor | None = None) -> Tensor:
+    """Inner products of all pairs of the vectors `rows` (m of [n]) within each block: float64 [blocks, m, m].
 
     Args:
         metric: D [n]; the inner product is then <a, b>_D = sum_i D_i a_i b_i.
     """
-    wide = rows.double()
-    weighted = wide if metric is None else wide * metric
-    return torch.stack([wide[:, block] @ weighted[:, block].T for block in blocks])
+    m = len(rows)
+    pairs = [(i, j) for i in range(m) for j in range(i, m)]
+    products = _products(rows, pairs, blocks, metric=metric)
+    places = [pairs.index((min(i, j), max(i, j))) for i in range(m) for j in range(m)]
+    return products[:, places].reshape(-1, m, m)
+
+
+def _products(
+    rows: Sequence[Tensor], pairs: Sequence[tuple[int, int]], blocks: Sequence[slice], *, metric: Tensor | None
+) -> Tensor:
+    """<rows[i], rows[j]> for each pair (i, j) within each block, float64 [blocks, pairs]."""
+    table: list[Tensor] = []
+    counts: list[int] = []
+    for block in blocks:
+        chunks = list(_chunks(block))
+        counts.append(len(chunks))
+        for chunk in chunks:
+            wide = [row[chunk].double() for row in rows]
+            left = wide if metric is None else [row * metric[chunk] for row in wide]
+            table += [torch.dot(left[i], wide[j]) for i, j in pairs]
+    parts = torch.split(torch.stack(table).reshape(-1, len(pairs)), counts)
+    return torch.stack([part.sum(0) for part in parts])
+
+
+def _chunks(block: slice) -> Iterator[slice]:
+    for start in range(block.start, block.stop, CHUNK):
+        yield slice(start, min(start + CHUNK, block.stop))
 
 
 @dataclass(frozen=True)
@@ -76,24 +102,24 @@ def project(
         when: `conflict` projects only where <g, r> < 0 for the first reference.
         metric: D [n] of an oblique projection, g - (<g, r>_D / <r, r>_D) r: orthogonal after preconditioning with D.
     """
-    rows = torch.cat([vector[None], references]).double()
+    rows = [vector, *references]
     grams = block_grams(rows, blocks)
     oblique = grams if metric is None else block_grams(rows, blocks, metric=metric)
-    groups = list(blocks) if scope == "layer" else [slice(0, vector.numel())]
     solved = oblique if scope == "layer" else oblique.sum(0, keepdim=True)
     products, inner = solved[:, 1:, 0], solved[:, 1:, 1:]
     applied = inner.diagonal(dim1=1, dim2=2).sum(1) > 0
     if when == "conflict":
         applied &= products[:, 0] < 0
-    coefficients = torch.where(applied[:, None], _solve(inner, products), 0.0)
-    left = torch.empty_like(vector)
-    for group, c in zip(groups, coefficients, strict=True):
-        left[group] = (rows[0, group] - c @ rows[1:, group]).to(vector.dtype)
-    rows[0] = left  # what is measured is the rounded result
-    grams_after = block_grams(rows, blocks)
-    solved_after = grams_after if metric is None else block_grams(rows, blocks, metric=metric)
-    if scope == "global":
-        solved_after = solved_after.sum(0, keepdim=True)
+    groups = list(blocks) if scope == "layer" else [slice(0, len(vector))]
+    left, coefficients = vector, torch.zeros_like(products)
+    grams_after, solved_after = grams, solved
+    # Once is exact for one reference; a second pass removes what the rounding of an ill-conditioned solution left.
+    for _ in range(1 if len(references) == 1 else 2):
+        found = torch.where(applied[:, None], _solve(inner, solved_after[:, 1:, 0]), 0.0)
+        left, coefficients = _subtract(left, references, found, groups), coefficients + found
+        grams_after = _with_first_row(grams, left, references, blocks, metric=None)
+        after = grams_after if metric is None else _with_first_row(oblique, left, references, blocks, metric=metric)
+        solved_after = after if scope == "layer" else after.sum(0, keepdim=True)
     return Projection(
         vector=left,
         grams=grams,
@@ -102,6 +128,30 @@ def project(
         removed=torch.einsum("gk,gkl,gl->g", coefficients, inner, coefficients),
         residual=torch.where(applied, _residual(solved, solved_after), torch.nan),
     )
+
+
+def _subtract(vector: Tensor, references: Tensor, coefficients: Tensor, groups: Sequence[slice]) -> Tensor:
+    """vector [n] - coefficients [G, k] references [k, n], in float64 and rounded once.
+
+    Coefficients of nearly dependent references are large and cancel, which float32 would not survive.
+    """
+    left = torch.empty_like(vector)
+    for group, c in zip(groups, coefficients, strict=True):
+        for chunk in _chunks(group):
+            left[chunk] = torch.addmv(vector[chunk].double(), references[:, chunk].double().T, c, alpha=-1.0)
+    return left
+
+
+def _with_first_row(
+    grams: Tensor, vector: Tensor, references: Tensor, blocks: Sequence[slice], *, metric: Tensor | None
+) -> Tensor:
+    """`grams` with the inner products of `vector` in row and column 0."""
+    rows = [vector, *references]
+    products = _products(rows, [(0, j) for j in range(len(rows))], blocks, metric=metric)
+    result = grams.clone()
+    result[:, 0, :] = products
+    result[:, :, 0] = products
+    return result
 
 
 def _solve(inner: Tensor, products: Tensor) -> Tensor:

@@ -52,6 +52,10 @@ class Connection:
         """Address of a run's page."""
         return f"{self.ui}/#/experiments/{self.experiment_id}/runs/{run_id}"
 
+    def model_url(self, model_id: str) -> str:
+        """Address of a model's page, relative to any page."""
+        return f"#/experiments/{self.experiment_id}/models/{model_id}"
+
     def lock(self) -> FileLock:
         """A lock between threads and processes that use this store from the same root."""
         return FileLock(self.lock_path)

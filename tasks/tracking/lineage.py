@@ -5,6 +5,7 @@ Read from the model and dataset inputs of runs, never from the nesting of runs, 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -130,7 +131,7 @@ class _Reader:
         if model_id in self.models:
             return
         found = self.store.connection.client.get_logged_model(model_id)
-        origin = self._origin(self.store.connection.client.get_run(found.source_run_id))
+        origin = self._origin(self.store.connection.client.get_run(str(found.source_run_id)))
         for parent in origin.parents:
             self.visit(parent)
         names = tuple(self.registered.get(model_id, ()))
@@ -148,8 +149,8 @@ class _Reader:
             dirty=tags.get("git_dirty") == "true",
             fingerprint=tags.get("fingerprint", ""),
             url=self.store.connection.run_url(run.info.run_id),
-            datasets=tuple(sorted(_dataset(entry) for entry in inputs.dataset_inputs)),
-            parents=tuple(entry.model_id for entry in inputs.model_inputs or ()),
+            datasets=tuple(sorted(_dataset(entry) for entry in inputs.dataset_inputs)) if inputs else (),
+            parents=tuple(_input_models(run)),
         )
 
     @property
@@ -162,14 +163,18 @@ class _Reader:
                 for version in client.search_model_versions(f"name = '{model.name}'"):
                     aliases = sorted(a for a, v in model.aliases.items() if int(v) == int(version.version))
                     label = f"{model.name} v{version.version}" + (f" ({', '.join(aliases)})" if aliases else "")
-                    self._registered.setdefault(version.source.removeprefix("models:/"), []).append(label)
+                    self._registered.setdefault(str(version.source).removeprefix("models:/"), []).append(label)
         return self._registered
+
+
+def _input_models(run: MlflowRun) -> list[str]:
+    return [entry.model_id for entry in run.inputs.model_inputs or ()] if run.inputs else []
 
 
 def _dataset(entry: DatasetInput) -> Dataset:
     context = next((tag.value for tag in entry.tags if tag.key == CONTEXT_TAG), "")
     kept = entry.dataset
-    source = DvcSource.from_json(kept.source).path if kept.source_type == "dvc" else str(kept.source)
+    source = DvcSource.from_dict(json.loads(kept.source)).path if kept.source_type == "dvc" else str(kept.source)
     return Dataset(kept.name, kept.digest, source, context)
 
 
@@ -209,7 +214,7 @@ class _Resolver:
         if outputs:
             yield from outputs
             return
-        yield from (entry.model_id for entry in run.inputs.model_inputs or ())
+        yield from _input_models(run)
         # A stage or pipeline has no models of its own: nesting tells which cells it consists of, and nothing else.
         for child in self.store.connection.runs(f"tags.`{PARENT_TAG}` = '{run.info.run_id}'", newest_first=False):
             if child.info.status == "FINISHED" or child.data.tags.get("kind") == "stage":

@@ -43,9 +43,7 @@ def _run(origin: Origin) -> Tree:
 
 
 def _data(origin: Origin) -> list[Tree]:
-    data: list[Tree] = [
-        (f"data      {d.name}  {d.digest}  {d.source}", []) for d in origin.datasets if not d.is_split
-    ]
+    data: list[Tree] = [(f"data      {d.name}  {d.digest}  {d.source}", []) for d in origin.datasets if not d.is_split]
     splits = [d for d in origin.datasets if d.is_split]
     # A split is a partition of the data, so the data stands below it.
     if len(splits) == 1:

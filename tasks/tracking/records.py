@@ -66,7 +66,7 @@ def record_by_digest(
     wanted = {"stage": stage, "cell": cell}
     for model in models_with(connection, digest):
         if all(value is None or model.tags.get(key) == value for key, value in wanted.items()):
-            run = connection.client.get_run(model.source_run_id)
+            run = connection.client.get_run(str(model.source_run_id))
             if run.info.status == "FINISHED":
                 return _record(run, model)
     which = "".join(f", {key} {value!r}" for key, value in wanted.items() if value is not None)

@@ -95,13 +95,13 @@ def champion(connection: Connection, *, name: str) -> Champion | None:
     return Champion(int(version.version), model_id, model.tags[DIGEST_TAG], str(model.source_run_id))
 
 
-def model_of(source: str) -> str:
+def model_of(source: str | None) -> str:
     """The LoggedModel's id in ``models:/m-...``.
 
     Raises:
         TrackingError: the version was not registered from a LoggedModel.
     """
-    model_id = source.removeprefix("models:/")
+    model_id = (source or "").removeprefix("models:/")
     if not model_id.startswith("m-"):
         raise TrackingError(f"registered model with source {source!r}: must be models:/m-..., use Store.register")
     return model_id

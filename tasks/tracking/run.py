@@ -170,11 +170,12 @@ class Run:
         mine = {key: self.tags[key] for key in ("stage", "fingerprint") if key in self.tags}
         shown = {**mine, "cell": self.name, **tags}
         recorded = recorded_digests(folder, digest=digest)
+        text = description(f"Weights `{digest}`, made by **{self.name}**.", shown, self._inputs())
         model = client.create_logged_model(
             self.connection.experiment_id,
             name=name,
             source_run_id=self.id,
-            tags={**shown, **recorded, NOTE_TAG: description(f"Weights `{digest}`, made by **{self.name}**.", shown)},
+            tags={**shown, **recorded, NOTE_TAG: text},
             params=dict(flatten(params or {})),
             model_type="checkpoint",
         )
@@ -186,6 +187,18 @@ class Run:
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         client.log_outputs(self.id, [LoggedModelOutput(model.model_id, 0)])
         return str(model.model_id)
+
+    def _inputs(self) -> list[tuple[str, str]]:
+        """Rows for a description: the pages of MLflow show a run's data, but not the models it started from."""
+        client = self.connection.client
+        inputs = client.get_run(self.id).inputs
+        rows = []
+        for entry in inputs.model_inputs if inputs else ():
+            parent = client.get_logged_model(entry.model_id)
+            rows.append(("parent model", f"[{parent.name}]({self.connection.model_url(parent.model_id)})"))
+        for entry in inputs.dataset_inputs if inputs else ():
+            rows.append((f"data {entry.dataset.name}", f"`{entry.dataset.digest}`"))
+        return rows
 
     def reused(self, cell_name: str, record: CellRecord) -> None:
         """Link the finished run that stands in for a cell of this stage."""

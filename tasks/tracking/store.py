@@ -128,9 +128,7 @@ class Store:
         alive = {run.data.tags.get(PARENT_TAG) for run in running if run.info.run_id not in marked}
         parents = {run.data.tags.get(PARENT_TAG) for run in orphans}
         pipelines = [
-            run
-            for run in running
-            if run.data.tags.get(KIND_TAG) == "pipeline" and run.info.run_id in parents - alive
+            run for run in running if run.data.tags.get(KIND_TAG) == "pipeline" and run.info.run_id in parents - alive
         ]
         ids = [str(run.info.run_id) for run in [*orphans, *pipelines]]
         for run_id in ids:

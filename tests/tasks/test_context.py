@@ -91,7 +91,8 @@ def test_versions_and_processor_are_named_and_all_values_are_text(tmp_path):
 def test_asking_for_the_context_imports_neither_mlflow_nor_prefect(tmp_path):
     code = (
         "import sys; from pathlib import Path; from tasks.context import run_context; import tasks.fingerprint;"
-        f"run_context(Path({str(tmp_path)!r})); print([m for m in ('mlflow', 'prefect', 'torch', 'dvc') if m in sys.modules])"
+        f"run_context(Path({str(tmp_path)!r}));"
+        "print([m for m in ('mlflow', 'prefect', 'torch', 'dvc') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -35,6 +35,11 @@ stages:
 """
 
 
+def digest_of(*files):
+    """sha256 over the digests of files, 32 digits."""
+    return hashlib.sha256(b"".join(hashlib.sha256(file).digest() for file in files)).hexdigest()[:32]
+
+
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     monkeypatch.delenv("DVC_STAGE", raising=False)
@@ -62,25 +67,28 @@ def test_under_dvc_an_out_that_the_lock_lacks_is_refused(root, monkeypatch):
 
 
 def test_alone_it_is_the_digest_of_the_manifest(root):
-    expected = hashlib.sha256(b'{"format": 1}').hexdigest()[:32]
+    expected = digest_of(b'{"format": 1}')
     assert out_digest("data/splits", root=root) == expected
     (root / "data/splits/manifest.json").write_text('{"format": 2}')
     assert out_digest("data/splits", root=root) != expected
 
 
-def test_alone_an_image_set_has_the_digest_of_its_meta(root):
+def test_alone_an_image_set_has_another_digest_once_an_image_is_gone(root):
     (root / "data/prepared").mkdir()
     (root / "data/prepared/meta.json").write_text("{}")
-    assert out_digest("data/prepared", root=root) == hashlib.sha256(b"{}").hexdigest()[:32]
+    (root / "data/prepared/ids.txt").write_text("a\nb\n")
+    assert out_digest("data/prepared", root=root) == digest_of(b"{}", b"a\nb\n")
+    (root / "data/prepared/ids.txt").write_text("a\n")
+    assert out_digest("data/prepared", root=root) == digest_of(b"{}", b"a\n")
 
 
 def test_alone_a_single_file_has_its_own_digest(root):
-    assert out_digest("data/splits/split.csv", root=root) == hashlib.sha256(b"id\n").hexdigest()[:32]
+    assert out_digest("data/splits/split.csv", root=root) == digest_of(b"id\n")
 
 
 def test_alone_a_folder_without_manifest_is_refused(root):
     (root / "data/prepared").mkdir()
-    with pytest.raises(ValueError, match=r"data/prepared: has neither manifest.json nor meta.json"):
+    with pytest.raises(ValueError, match=r"data/prepared: has neither manifest.json nor meta.json with ids.txt"):
         out_digest("data/prepared", root=root)
 
 

@@ -30,7 +30,7 @@ def _no_other_store(monkeypatch):
 @pytest.fixture
 def unique():
     """A new hexadecimal key, as long as a sha256."""
-    return lambda: (uuid.uuid4().hex + uuid.uuid4().hex)
+    return lambda: uuid.uuid4().hex + uuid.uuid4().hex
 
 
 @pytest.fixture

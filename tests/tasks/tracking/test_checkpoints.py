@@ -46,6 +46,15 @@ def test_a_model_and_its_run_know_each_other(store, make_cell):
     assert record.digest in model.tags["mlflow.note.content"]
 
 
+def test_a_models_description_names_its_data_and_links_to_its_parent(store, make_cell):
+    parent = make_cell("original seed 0")
+    child = make_cell("oeu seed 0", parents=[parent.model_id])
+    text = store.connection.client.get_logged_model(child.model_id).tags["mlflow.note.content"]
+    page = f"#/experiments/{store.connection.experiment_id}/models/{parent.model_id}"
+    assert f"| parent model | [original-seed-0]({page}) |" in text
+    assert f"| data split-random | `{'2' * 32}.dir` |" in text
+
+
 def test_fetched_bytes_are_those_that_were_kept(store, make_cell, tmp_path):
     record = make_cell(content=b"weights of a model")
     folder = store.fetch(record.digest, tmp_path / "new" / "folder")
@@ -104,13 +113,14 @@ def test_the_newest_intact_cell_is_found(store, make_cell, unique):
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_a_cell_that_did_not_finish_is_not_found(store, unique, checkpoint, error):
     mark, (folder, digest) = unique(), checkpoint()
-    with (
-        pytest.raises(error),
-        store.stage("unlearn", store.pipeline(unique(), params={})) as stage,
-        store.cell("c", stage.id, fingerprint=mark, params={}) as run,
-    ):
-        run.output_model(folder, name="c", digest=digest, tags={})
-        raise error
+
+    def interrupted(stage):
+        with store.cell("c", stage.id, fingerprint=mark, params={}) as run:
+            run.output_model(folder, name="c", digest=digest, tags={})
+            raise error
+
+    with store.stage("unlearn", store.pipeline(unique(), params={})) as stage, pytest.raises(error):
+        interrupted(stage)
     assert store.find_cell(mark) is None
     with pytest.raises(MissingCheckpointError, match="no finished run"):
         store.record_by_digest(digest)

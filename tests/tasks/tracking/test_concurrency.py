@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 
 from qunlearn.config import TrackingConfig
 from tasks.tracking import Store
@@ -23,11 +24,10 @@ print(pipeline)
 """
 
 
+@pytest.mark.slow
 def test_four_processes_open_a_new_store_at_once(tmp_path):
     command = [sys.executable, "-c", PROCESS, str(tmp_path)]
-    processes = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)
-    ]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
     results = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, results
     assert len({out for out, _ in results}) == 1  # one pipeline, found by three of them

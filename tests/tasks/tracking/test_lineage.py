@@ -33,12 +33,15 @@ def family(store, tmp_path_factory):
     made = {"pipeline": store.pipeline(uuid.uuid4().hex, params={})}
     with (
         store.stage("pretrain", made["pipeline"]) as stage,
-        store.cell("original seed 0", stage.id, fingerprint=marks["original"], params={}, tags=code) as run,
+        store.cell(
+            "original seed 0", stage.id, fingerprint=marks["original"], params={}, tags=code | {"stage": "pretrain"}
+        ) as run,
     ):
         made["original"], made["original_digest"] = output(run, "original-seed0")
     with store.stage("unlearn", made["pipeline"]) as stage:
         for name in ("oeu", "qmul"):
-            with store.cell(f"{name} seed 0", stage.id, fingerprint=marks[name], params={}, tags=code) as run:
+            tags = code | {"stage": "unlearn"}
+            with store.cell(f"{name} seed 0", stage.id, fingerprint=marks[name], params={}, tags=tags) as run:
                 made[name], made[f"{name}_digest"] = output(run, f"{name}-seed0", made["original"])
             made[f"{name}_run"] = run.id
     made["unlearn"] = stage.id
@@ -76,18 +79,20 @@ def test_the_chain_leads_from_weights_to_code_parent_split_and_data(store, famil
 
 @pytest.mark.parametrize(
     "subject",
-    ["{oeu}", "models:/{oeu}", "{oeu_run}", "runs:/{oeu_run}", "{oeu_digest}", "{evaluation}"]
-    + ["{served}", "{served}@champion", "{served}/2", "models:/{served}/2"],
+    [
+        *("{oeu}", "models:/{oeu}", "{oeu_run}", "runs:/{oeu_run}", "{oeu_digest}", "{evaluation}"),
+        *("{served}", "{served}@champion", "{served}/2", "models:/{served}/2"),
+    ],
 )
 def test_every_name_of_a_model_leads_to_the_same_chain(store, family, subject):
     assert lineage(store, subject.format(**family)).subjects == (family["oeu"],)
 
 
 def test_a_registered_name_without_champion_means_its_newest_version(store, family, make_cell, unique):
-    name = f"served-{unique()[:8]}"
-    store.register(family["qmul"], name=name)
-    store.register(family["oeu"], name=name)
-    assert lineage(store, name).subjects == (family["oeu"],)
+    name, older, newer = f"served-{unique()[:8]}", make_cell(), make_cell()
+    store.register(newer.model_id, name=name)
+    store.register(older.model_id, name=name)
+    assert lineage(store, name).subjects == (older.model_id,)
 
 
 def test_a_stage_and_a_pipeline_mean_all_their_models(store, family):
@@ -150,9 +155,7 @@ def test_the_diagram_draws_each_thing_once_and_every_arrow(store, family):
     drawing = ElementTree.fromstring(as_svg(chain, title="Lineage of <all> & more"))
     boxes = drawing.findall(f"{SVG}g")
     tooltips = sorted(box.find(f"{SVG}title").text.splitlines()[0] for box in boxes)
-    assert tooltips == sorted(
-        ["digits", "split-random", *(f"{chain.models[m].name}, {m}" for m in chain.subjects)]
-    )
+    assert tooltips == sorted(["digits", "split-random", *(f"{chain.models[m].name}, {m}" for m in chain.subjects)])
     # data to split, split to original, original to both unlearned models; each a line and an arrow head
     assert len(drawing.findall(f"{SVG}path")) == 2 * 4
     words = [text.text for text in drawing.iter(f"{SVG}text")]

@@ -86,7 +86,8 @@ def test_stage_and_cell_hang_below_each_other_and_can_be_read(store, unique):
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"), [(ValueError("no such class"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(1), "KILLED")]
+    ("error", "expected"),
+    [(ValueError("no such class"), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(1), "KILLED")],
 )
 def test_errors_end_a_run_with_their_reason_and_go_on(store, unique, error, expected):
     pipeline = store.pipeline(unique(), params={})
