@@ -100,7 +100,8 @@ def test_labels_stay_with_their_image_under_any_order(problem, original):
 
     shuffled = indices[torch.randperm(len(indices), generator=torch.Generator().manual_seed(1))]
     for order in (indices, shuffled):
-        assert {i: int(table_for(order)[i]) for i in indices.tolist()} == expected
+        table = table_for(order)
+        assert {i: int(table[i]) for i in indices.tolist()} == expected
 
     in_order_met = similar_labels(infer(original, pool, shuffled), pool.labels[shuffled])
     assert dict(zip(indices.tolist(), in_order_met.tolist(), strict=True)) != expected
