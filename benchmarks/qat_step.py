@@ -1,11 +1,11 @@
 """Images per second of one training step: float, stock Brevitas, and each of our quantizers, on one net and batch.
 
 The net is six blocks of 3 x 3 convolution, BatchNorm and ReLU on 32 x 32 images; a step is forward, backward and SGD
-with momentum. The variants take turns within each round, so that a change in the machine's load hits all of them; what is
-reported is the median over rounds of the ratio to the float step of the same round, with its quartiles.
+with momentum. The variants take turns within each round, so that a change in the machine's load hits all of them; what
+is reported is the median over rounds of the ratio to the other variant's step of the same round, with its quartiles.
 
-Stock Brevitas appears twice, since it costs very different amounts: `brevitas` with learned activation scales, as after
-its first 300 passes, and `brevitas-statistics` during those passes, when it takes a percentile of every activation.
+Stock Brevitas appears twice, since it costs different amounts: `brevitas` as it comes, which takes a percentile of every
+activation in its first 300 training passes, and `brevitas-learned` after those passes, with learned activation scales.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from torch.nn import functional as F
 from qunlearn.config import QuantizationConfig
 from qunlearn.quantization import quantize
 
-VARIANTS = ("float", "brevitas", "brevitas-statistics", "lsq", "pact", "dsq")
+VARIANTS = ("float", "brevitas", "brevitas-learned", "lsq", "pact", "dsq")
+REFERENCES = {"of_float": "float", "of_brevitas": "brevitas", "of_brevitas_learned": "brevitas-learned"}
+"""Key of a ratio in the results -> the variant it refers to."""
 CLASSES = 10
 
 
@@ -46,9 +48,7 @@ def variant(name: str, float_network: nn.Module, *, bits: int) -> nn.Module:
     return quantize(float_network, config)
 
 
-def step_function(
-    model: nn.Module, images: Tensor, labels: Tensor, *, bf16: bool, learned: bool
-) -> Callable[[], None]:
+def step_function(model: nn.Module, images: Tensor, labels: Tensor, *, bf16: bool, learned: bool) -> Callable[[], None]:
     """One training step as a function, after two steps of warm-up.
 
     Args:
@@ -88,7 +88,9 @@ def measure(
     labels = torch.randint(CLASSES, (batch,), device=device)
     base = network(channels)
     steps = {
-        name: step_function(variant(name, base, bits=bits), images, labels, bf16=bf16, learned=name == "brevitas")
+        name: step_function(
+            variant(name, base, bits=bits), images, labels, bf16=bf16, learned=name == "brevitas-learned"
+        )
         for name in VARIANTS
     }
     seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
@@ -98,16 +100,16 @@ def measure(
             started = time.perf_counter()
             steps[name]()
             seconds[name].append(time.perf_counter() - started)
-    rows = {name: _row(times, seconds["float"], seconds["brevitas"], batch) for name, times in seconds.items()}
+    rows = {name: _row(times, seconds, batch) for name, times in seconds.items()}
     return {"device": device, "channels": channels, "channels_last": channels_last, "bf16": bf16, "variants": rows}
 
 
-def _row(times: list[float], floating: list[float], stock: list[float], batch: int) -> dict[str, Any]:
-    return {
-        "images_per_second": batch / statistics.median(times),
-        "ratio_to_float": _quartiles([f / t for f, t in zip(floating, times, strict=True)]),
-        "ratio_to_brevitas": _quartiles([s / t for s, t in zip(stock, times, strict=True)]),
+def _row(times: list[float], seconds: dict[str, list[float]], batch: int) -> dict[str, Any]:
+    ratios = {
+        key: _quartiles([other / own for other, own in zip(seconds[reference], times, strict=True)])
+        for key, reference in REFERENCES.items()
     }
+    return {"images_per_second": batch / statistics.median(times), **ratios}
 
 
 def _quartiles(values: list[float]) -> dict[str, float]:
@@ -121,8 +123,8 @@ def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         device: {
             name: {
-                kind: statistics.median(r["variants"][name][kind]["median"] for r in results if r["device"] == device)
-                for kind in ("ratio_to_float", "ratio_to_brevitas")
+                key: statistics.median(r["variants"][name][key]["median"] for r in results if r["device"] == device)
+                for key in REFERENCES
             }
             for name in VARIANTS
         }
@@ -152,13 +154,10 @@ def _print_table(result: dict[str, Any]) -> None:
     layout = "channels_last" if result["channels_last"] else "contiguous"
     precision = "bf16 autocast" if result["bf16"] else "fp32"
     print(f"\n{result['device']}, {result['channels']} channels, {layout}, {precision}")
-    print(f"{'':22}{'images/s':>10}   {'of float (quartiles)':24}{'of stock Brevitas':24}")
+    print(f"{'':18}{'images/s':>9}" + "".join(f"   x {name:18}" for name in REFERENCES.values()))
     for name, row in result["variants"].items():
-        ratios = "".join(
-            f"{row[kind]['median']:5.2f} ({row[kind]['low']:.2f}-{row[kind]['high']:.2f})      "
-            for kind in ("ratio_to_float", "ratio_to_brevitas")
-        )
-        print(f"{name:22}{row['images_per_second']:10.0f}   {ratios}")
+        ratios = "".join(f"   {row[k]['median']:5.2f} ({row[k]['low']:.2f}-{row[k]['high']:.2f})  " for k in REFERENCES)
+        print(f"{name:18}{row['images_per_second']:9.0f}{ratios}")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -187,7 +186,7 @@ def main(arguments: list[str] | None = None) -> None:
     for device, rows in total.items():
         print(f"\n{device}, medians over {', '.join(map(str, options.channels))} channels")
         for name, row in rows.items():
-            print(f"{name:22}{row['ratio_to_float']:5.2f} of float, {row['ratio_to_brevitas']:5.2f} of stock Brevitas")
+            print(f"{name:18}" + "".join(f"{row[k]:5.2f} x {reference:18}" for k, reference in REFERENCES.items()))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.errors import is_ours, tell
+
 if TYPE_CHECKING:
     from flows import servers
     from qunlearn.config import Params
@@ -22,8 +24,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-OUR_PACKAGES = ("qunlearn", "flows", "tasks")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="Parameter file; its folder is the project.")]
 Port = Annotated[int | None, typer.Option(min=1024, max=65535, show_default="the one in params.yaml")]
@@ -159,20 +159,10 @@ def main() -> None:
     try:
         app()
     except ValueError as error:
-        if not _is_ours(error):
+        if not is_ours(error):
             raise
-        for line in str(error).splitlines():
-            print(f"qunlearn: error: {line}", file=sys.stderr)
+        tell("qunlearn", error)
         sys.exit(1)
-
-
-def _is_ours(error: ValueError) -> bool:
-    """Whether our own code raised it, on purpose; a ValueError from within a library is unexpected."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    module = frame.tb_frame.f_globals.get("__name__", "") if frame else ""
-    return module.partition(".")[0] in OUR_PACKAGES
 
 
 if __name__ == "__main__":

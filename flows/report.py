@@ -5,7 +5,7 @@ from prefect import flow
 from flows.stage import main, stage_run
 from tasks.reporting import write_report
 from tasks.tracking.lineage import attach
-from tasks.workspace import Workspace
+from tasks.workspace import MODEL_STAGES, Workspace, read_manifest
 
 
 @flow(name="report")
@@ -14,7 +14,8 @@ def report(params_file: str = "params.yaml") -> None:
     workspace = Workspace.open(params_file)
     with stage_run("report", workspace) as (store, run, _context):
         write_report(workspace, run)
-        attach(store, run.parent)
+        cells = [cell for stage in MODEL_STAGES for cell in read_manifest(workspace.models(stage))]
+        attach(store, run.parent, [store.record_by_digest(c.sha256, cell=c.run_name).model_id for c in cells])
 
 
 if __name__ == "__main__":

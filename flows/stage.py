@@ -18,8 +18,9 @@ from typing import Any
 from prefect import Flow
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
+from flows.errors import PlainErrors, is_ours, tell
 from flows.servers import prefect_api
-from qunlearn.config import Params, RunnerConfig
+from qunlearn.config import ConfigError, Params, RunnerConfig
 from tasks.cells import CellContext
 from tasks.context import run_context
 from tasks.fingerprint import source_digest
@@ -37,9 +38,7 @@ def stage_run(stage: str, workspace: Workspace) -> Iterator[tuple[Store, Run, Ce
     resolved = params.model_dump(mode="json")
     pipeline = store.pipeline(pipeline_key(workspace), params=resolved, tags=common)
     with store.stage(stage, pipeline, tags=common, params=stage_params(stage, params)) as run:
-        context = CellContext(
-            stage=stage, stage_run=run.id, concurrent=params.runner.workers > 1, common=common
-        )
+        context = CellContext(stage=stage, stage_run=run.id, concurrent=params.runner.workers > 1, common=common)
         yield store, run, context
 
 
@@ -89,34 +88,23 @@ def task_runner(config: RunnerConfig) -> TaskRunner:
     return DaskTaskRunner(cluster_kwargs={"n_workers": config.workers, "threads_per_worker": 1, "host": "127.0.0.1"})
 
 
-class _PlainErrors(logging.Filter):
-    """Mistakes of input are told in one line: Prefect would print the whole traceback, more than once."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.exc_info and isinstance(record.exc_info[1], ValueError):
-            record.exc_info, record.exc_text = None, None
-        return True
-
-
 def main(stage: Flow[..., Any], arguments: list[str] | None = None) -> None:
     """Run one stage from the command line; exit code 2 for parameters that cannot be used, 1 for other bad input."""
     parser = argparse.ArgumentParser(description=stage.__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="parameter file (%(default)s)")
     options = parser.parse_args(arguments)
-    name = stage.name
     try:
         workspace = Workspace.open(options.params)
-    except ValueError as error:
-        sys.exit(_tell(name, error) or 2)
+    except ConfigError as error:
+        tell(stage.name, error)
+        sys.exit(2)
     for logger in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(logger).addFilter(_PlainErrors())
+        logging.getLogger(logger).addFilter(PlainErrors())
     try:
         with prefect_api(workspace.root):
             stage.with_options(task_runner=task_runner(workspace.params.runner))(str(options.params))
     except ValueError as error:
-        sys.exit(_tell(name, error) or 1)
-
-
-def _tell(stage: str, error: ValueError) -> None:
-    for line in str(error).splitlines():
-        print(f"{stage}: error: {line}", file=sys.stderr)
+        if not is_ours(error):
+            raise
+        tell(stage.name, error)
+        sys.exit(1)

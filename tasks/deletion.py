@@ -111,7 +111,7 @@ def unlearn_samples(params_file: str, champion: Champion, plan: Plan) -> str:
     params = workspace.params
     use_threads(params.runner.torch_threads)
     method = params.deletion.method
-    config = resolve({method: params.unlearn[method]})[method]
+    config = resolve({method: params.unlearn.get(method, {})})[method]
     store = Store.open(params.tracking, root=workspace.root)
     material = Material.load(workspace)
     _check_gate(material, plan)
@@ -153,7 +153,7 @@ def _unlearn(run: Run, workspace: Workspace, material: Material, parent: Checkpo
     run.metrics(_accuracies("before", model, material, subsets))
     result = run_method(method, model, problem, config, seed=seed)
     run.metrics(_accuracies("after", result.model, material, subsets))
-    record_statistics(run, method, result)
+    record_statistics(run, result)
     return _keep(run, result.model, parent, plan, method, config)
 
 

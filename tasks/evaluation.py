@@ -41,7 +41,7 @@ def evaluate_cell(workspace: Workspace, context: CellContext, cell: Cell, origin
     use_threads(params.runner.torch_threads)
     store = Store.open(params.tracking, root=workspace.root)
     material = Material.load(workspace)
-    made = store.record_by_digest(cell.sha256, cell=f"{cell.method} seed {cell.seed}")
+    made = store.record_by_digest(cell.sha256, cell=cell.run_name)
     with (
         tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary,
         store.cell(
@@ -102,7 +102,9 @@ def _outputs(
     logits, labels = {}, {}
     for name, (partition, subset) in SUBSETS.items():
         indices = material.indices(partition, subset)
-        logits[name] = infer(model, material.pool, indices, batch_size=workspace.params.evaluate.batch_size).cpu().numpy()
+        logits[name] = (
+            infer(model, material.pool, indices, batch_size=workspace.params.evaluate.batch_size).cpu().numpy()
+        )
         labels[name] = material.pool.labels[indices].cpu().numpy()
     return logits, labels
 

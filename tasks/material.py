@@ -27,7 +27,7 @@ class Material:
 
     @classmethod
     def load(cls, workspace: Workspace) -> Material:
-        """Raises ValueError naming the file when prepared data or splits are missing, damaged or do not fit together."""
+        """Raises ValueError naming the file when data or splits are missing, damaged or do not fit together."""
         params = workspace.params
         image_set = load(workspace.prepared)
         split = load_split(workspace.splits)

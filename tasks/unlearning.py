@@ -50,7 +50,7 @@ def unlearn_cell(workspace: Workspace, context: CellContext, method: str, seed: 
     if (found := store.find_cell(mark)) is not None:
         context.note_reused(store, name, found)
         return Cell(method, seed, found.digest)
-    origin = store.record_by_digest(parent.sha256, cell=f"{parent.method} seed {parent.seed}")
+    origin = store.record_by_digest(parent.sha256, cell=parent.run_name)
     with store.cell(name, context.stage_run, fingerprint=mark, params=settings, tags=context.tags(method, seed)) as run:
         dataset_inputs(run, workspace, material, context="unlearning")
         run.input_model(origin.model_id)
@@ -89,7 +89,7 @@ def _unlearn(
                 seed=derived_seed(seed, f"unlearn/{method}"),
                 on_epoch=progress,
             )
-        record_statistics(run, method, result)
+        record_statistics(run, result)
         folder = Path(temporary) / "checkpoint"
         digest = checkpoint.save(
             result.model,
@@ -113,7 +113,7 @@ def _unlearn(
     return digest
 
 
-def record_statistics(run: Run, method: str, result: Result) -> None:
+def record_statistics(run: Run, result: Result) -> None:
     """Every figure a method reported: by epoch as metrics, by step and by layer as Parquet, conflicts as a picture."""
     run.epochs(result.epochs)
     run.metrics({"seconds": result.seconds, **{f"{name}_passes": value for name, value in result.passes.items()}})

@@ -71,6 +71,11 @@ class Cell:
     def name(self) -> str:
         return f"{self.method}/{self.seed}"
 
+    @property
+    def run_name(self) -> str:
+        """Name of the run in MLflow that made it."""
+        return f"{self.method} seed {self.seed}"
+
 
 def write_manifest(path: Path, cells: list[Cell]) -> None:
     """Write the digests of a stage's models. No run ids: an identical rebuild gives an identical file."""

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from qunlearn.quantization.grid import work_dtype
+from qunlearn.quantization.grid import dense, pieces, target_gradient, walks_in_pieces, work_dtype
 from qunlearn.quantization.quantizer import SMALLEST, Grid, Quantizer
 
 START_ALPHA = 0.2
@@ -43,42 +43,71 @@ def phi(r: Tensor, top: Tensor) -> Tensor:
 
 
 class DSQFunction(torch.autograd.Function):
-    """Hard rounding forward, DSQ's soft curve backward."""
+    """Hard rounding forward, DSQ's soft curve backward; saves its input."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, lower: Tensor, upper: Tensor, alpha: Tensor, levels: int) -> Tensor:
-        """`x` of any shape; `lower`, `upper` of one element or broadcastable; `levels` is 2^b - 1."""
+    def forward(
+        ctx: Any, x: Tensor, lower: Tensor, upper: Tensor, alpha: Tensor, levels: int, may_overwrite: bool
+    ) -> Tensor:
+        """`x` of any shape; `lower`, `upper` of one element or broadcastable; returns x's shape and dtype.
+
+        Args:
+            levels: n = 2^b - 1.
+            may_overwrite: the gradient that arrives belongs to nobody else and may be changed in place.
+        """
         step = ((upper - lower) / levels).clamp(min=SMALLEST)
+        x = dense(x)
         ctx.save_for_backward(x, lower, step, alpha.clamp(*ALPHA_RANGE))
-        ctx.levels = levels
-        place = ((x.to(work_dtype(x)) - lower) / step).clamp_(0, levels)
-        return place.add_(0.5).floor_().mul_(step).add_(lower).to(x.dtype)
+        ctx.settings = levels, may_overwrite
+        if not walks_in_pieces(x, step):
+            return _round(x.to(work_dtype(x)), lower, step, levels).to(x.dtype)
+        y = torch.empty_like(x)
+        for source, target in pieces(x, y):
+            target.copy_(_round(source.to(work_dtype(x)), lower, step, levels))
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, lower, step, alpha = ctx.saved_tensors
-        n = ctx.levels
-        g = gradient.to(work_dtype(x))
-        raw = (x.to(work_dtype(x)) - lower) / step
-        v = raw.clamp(0, n)
-        inside = raw == v
-        code = (v + 0.5).floor_()
-        r = v - v.floor().clamp_(max=n - 1) - 0.5
-        top = 1.0 - alpha.to(r.dtype)
-        soft = phi(r, top)
-        flatness = 1.0 - (soft * top).square_()
-        slope = torch.where(inside, torch.atanh(top) / top * flatness, 0.0)
-        du = code / n - slope * v / n
-        dl = 1.0 - code / n - slope * (1.0 - v / n)
-        da = 0.5 * step * (soft / top - 2.0 * r * flatness / (top * (1.0 - top * top)))
-        return (
-            (slope * g).to(x.dtype),
-            (dl * g).sum_to_size(lower.shape).to(lower.dtype),
-            (du * g).sum_to_size(lower.shape).to(lower.dtype),
-            (da * g).sum_to_size(alpha.shape).to(alpha.dtype),
-            None,
-        )
+        levels, may_overwrite = ctx.settings
+        dtype = work_dtype(x)
+        if not walks_in_pieces(x, step):
+            dx, *others = _gradients(gradient.to(dtype), x.to(dtype), lower, step, alpha, levels)
+            sums = [each.sum_to_size(p.shape) for each, p in zip(others, (lower, lower, alpha), strict=True)]
+            return dx.to(x.dtype), *(total.to(alpha.dtype) for total in sums), None, None
+        incoming, outgoing = target_gradient(gradient, x, may_overwrite=may_overwrite)
+        totals = torch.zeros(3, dtype=torch.float64)
+        for source, above, below in pieces(x, incoming, outgoing):
+            dx, *others = _gradients(above.to(dtype), source.to(dtype), lower, step, alpha, levels)
+            totals += torch.stack([each.sum() for each in others])
+            below.copy_(dx)
+        dl, du, da = totals.to(alpha.dtype)
+        return outgoing, dl.reshape(lower.shape), du.reshape(lower.shape), da.reshape(alpha.shape), None, None
+
+
+def _round(x: Tensor, lower: Tensor, step: Tensor, n: int) -> Tensor:
+    """A cell's middle goes up: floor(v + 1/2) is i + (sgn(phi) + 1)/2 with sgn(0) = +1."""
+    return ((x - lower) / step).clamp_(0, n).add_(0.5).floor_().mul_(step).add_(lower)
+
+
+def _gradients(
+    gradient: Tensor, x: Tensor, lower: Tensor, step: Tensor, alpha: Tensor, n: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Element by element: dx, and the contributions to dl, du and da."""
+    raw = (x - lower) / step
+    v = raw.clamp(0, n)
+    inside = raw == v
+    code = (v + 0.5).floor_()
+    r = v - v.floor().clamp_(max=n - 1) - 0.5
+    top = 1.0 - alpha.to(r.dtype)
+    soft = phi(r, top)
+    flatness = 1.0 - (soft * top).square_()
+    slope = torch.where(inside, torch.atanh(top) / top * flatness, 0.0)
+    du = (code - slope * v) / n
+    dl = 1.0 - slope - du
+    da = 0.5 * step * (soft / top - 2.0 * r * flatness / (top * (1.0 - top * top)))
+    return slope.mul_(gradient), dl.mul_(gradient), du.mul_(gradient), da.mul_(gradient)
 
 
 class DSQ(Quantizer):
@@ -121,8 +150,7 @@ class DSQ(Quantizer):
         self.alpha.data.clamp_(*ALPHA_RANGE)
 
     def kernel(self, x: Tensor, *, may_overwrite: bool) -> Tensor:
-        del may_overwrite
-        return DSQFunction.apply(x, self.lower, self.upper, self.alpha, self.high)  # type: ignore[no-any-return]
+        return DSQFunction.apply(x, self.lower, self.upper, self.alpha, self.high, may_overwrite)  # type: ignore[no-any-return]
 
     def grid(self) -> Grid:
         lower = self.lower.detach().clone()

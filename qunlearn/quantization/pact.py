@@ -38,9 +38,7 @@ class PACTFunction(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, clip: Tensor, low: int, high: int, rectifies: bool, may_overwrite: bool
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, clip: Tensor, low: int, high: int, rectifies: bool, may_overwrite: bool) -> Tensor:
         """`x` of any shape, `clip` of one element; returns x's shape and dtype.
 
         Args:

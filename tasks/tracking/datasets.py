@@ -26,7 +26,7 @@ class DvcSource(DatasetSource):
         return "dvc"
 
     def load(self) -> Any:
-        raise NotImplementedError(f"check out the commit of the run, then: dvc pull {self.path}")
+        raise TypeError(f"DVC holds it, not MLflow: check out the commit of the run, then: dvc pull {self.path}")
 
     @staticmethod
     def _can_resolve(raw_source: Any) -> bool:  # noqa: ARG004 - MLflow's interface
@@ -34,7 +34,7 @@ class DvcSource(DatasetSource):
 
     @classmethod
     def _resolve(cls, raw_source: Any) -> DvcSource:
-        raise NotImplementedError(f"{raw_source!r}: a DVC source is made from a path, not found by guessing")
+        raise TypeError(f"{raw_source!r}: a DVC source is made from a path, not found by guessing")
 
     def to_dict(self) -> dict[str, str]:
         return {"path": self.path}

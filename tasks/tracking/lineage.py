@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -103,15 +103,23 @@ def lineage(store: Store, subject: str) -> Lineage:
     subjects = tuple(_Resolver(store).models(subject))
     if not subjects:
         raise TrackingError(f"{subject}: this run neither made nor read a model, so there is no chain to show")
+    return lineage_of(store, subjects, subject=subject)
+
+
+def lineage_of(store: Store, models: Sequence[str], *, subject: str) -> Lineage:
+    """The chains behind several models, given by id; `subject` is what they are together."""
     reader = _Reader(store)
-    for model_id in subjects:
+    for model_id in models:
         reader.visit(model_id)
-    return Lineage(subject, subjects, reader.models)
+    return Lineage(subject, tuple(models), reader.models)
 
 
-def attach(store: Store, run_id: str) -> Lineage:
-    """Write the lineage of all models of a pipeline, stage or cell to its run: JSON, text and a diagram."""
-    chain = lineage(store, run_id)
+def attach(store: Store, run_id: str, models: Sequence[str]) -> Lineage:
+    """Write the lineage of models to a run: JSON, text and a diagram.
+
+    The models are given, not looked for below the run: a stage that DVC found up to date has no run there.
+    """
+    chain = lineage_of(store, models, subject=run_id)
     run = store.run(run_id)
     run.json("lineage/lineage.json", chain.as_dict())
     run.text("lineage/lineage.txt", as_text(chain))

@@ -14,11 +14,11 @@ def test_json_has_every_variant_with_ratios_and_spread(capsys):
     content = json.loads(capsys.readouterr().out)
     variants = content["results"][0]["variants"]
     assert set(variants) == set(qat_step.VARIANTS)
-    assert variants["float"]["ratio_to_float"]["median"] == pytest.approx(1.0)
-    row = variants["lsq"]["ratio_to_float"]
+    assert variants["float"]["of_float"]["median"] == pytest.approx(1.0)
+    row = variants["lsq"]["of_float"]
     assert row["low"] <= row["median"] <= row["high"]
     assert content["context"]["threads"] >= 1
-    assert content["summary"]["cpu"]["brevitas"]["ratio_to_brevitas"] == pytest.approx(1.0)
+    assert content["summary"]["cpu"]["brevitas"]["of_brevitas"] == pytest.approx(1.0)
 
 
 def test_the_table_names_every_variant(capsys):

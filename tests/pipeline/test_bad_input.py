@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import write_params
+from small_pipeline import write_params
 
 from qunlearn import checkpoint
 from qunlearn.data.imageset import load as load_image_set
@@ -97,7 +97,7 @@ CASES: dict[str, tuple[str, Callable[[Path], None], list[str]]] = {
     ),
     "params not YAML": ("ingest", text("params.yaml", "data: [unclosed"), ["params.yaml", "YAML"]),
     "params missing": ("ingest", missing("params.yaml"), ["params.yaml"]),
-    "class 12 of 10": ("split", params(split__scenario={"kind": "class", "classes": [12]}), ["12", "10"]),
+    "class 12 of 10": ("split", params(split__scenario={"kind": "class", "classes": [12]}), ["12", "0 to 9"]),
     "more to forget than there is": (
         "split",
         params(split__scenario={"kind": "random", "count": 100000}),
@@ -120,7 +120,11 @@ CASES: dict[str, tuple[str, Callable[[Path], None], list[str]]] = {
     "split manifest not JSON": ("unlearn", text("data/splits/manifest.json", "{"), ["manifest.json"]),
     "stage before has not run": ("unlearn", missing("models/pretrain.json"), ["pretrain.json", "dvc repro"]),
     "weights that no run made": ("unlearn", digest_of_nothing, ["000000"]),
-    "erased ids changed after the split": ("evaluate", text("data/erased.txt", "all-000001-0123456789ab\n"), ["erased"]),
+    "erased ids changed after the split": (
+        "evaluate",
+        text("data/erased.txt", "all-000001-0123456789ab\n"),
+        ["erased"],
+    ),
     "evaluation truncated": ("report", truncated("metrics/evaluation.json"), ["evaluation.json"]),
 }
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import SMALL, write_params
+from small_pipeline import SMALL, write_params
 
 from qunlearn.config import TrackingConfig
 from tasks.tracking import Store
@@ -64,16 +64,13 @@ class Checkout:
         }
 
     def manifests(self) -> dict[str, str]:
-        return {
-            path.name: path.read_text()
-            for path in sorted((self.folder / "models").glob("*.json"))
-        }
+        return {path.name: path.read_text() for path in sorted((self.folder / "models").glob("*.json"))}
 
 
 @pytest.fixture(scope="module")
 def prefect_url(tmp_path_factory: pytest.TempPathFactory):
-    from prefect.testing.utilities import prefect_test_harness
     from prefect.settings import PREFECT_API_URL
+    from prefect.testing.utilities import prefect_test_harness
 
     with prefect_test_harness(server_startup_timeout=120):
         yield PREFECT_API_URL.value()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import SMALL, write_params
+from small_pipeline import SMALL, write_params
 
 from qunlearn import checkpoint
 from qunlearn.config import TrackingConfig
@@ -92,7 +92,7 @@ def test_report_holds_every_method_and_no_address_of_a_script(finished):
     page = (finished / "report" / "index.html").read_text()
     assert all(method in page for method in METHODS)
     assert "<script src" not in page
-    assert "stylesheet\" href" not in page
+    assert 'stylesheet" href' not in page
 
 
 def test_stages_run_again_give_the_same_models_without_computing(finished, copy, run_stage):

@@ -1,11 +1,14 @@
 """DSQ's kernel against plain autograd, and its smooth part by finite differences."""
 
+from unittest import mock
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
+from qunlearn.quantization import dsq, grid
 from qunlearn.quantization.dsq import DSQ, DSQFunction, phi
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -33,9 +36,13 @@ def soft(x, lower, upper, alpha, n, *, hard):
     per_channel=st.booleans(),
     alpha=st.floats(0.01, 0.45),
     dtype=st.sampled_from([torch.float32, torch.float64]),
+    piece=st.sampled_from([1, 7, 2**18]),
+    broadcasting=st.booleans(),
     seed=st.integers(0, 2**16),
 )
-def test_forward_and_every_gradient_equal_plain_autograd(shape, bits, per_channel, alpha, dtype, seed):
+def test_forward_and_every_gradient_equal_plain_autograd(
+    shape, bits, per_channel, alpha, dtype, piece, broadcasting, seed
+):
     generator = torch.Generator().manual_seed(seed)
     # The slow formulas are evaluated in float64: near a cell's border float32 may choose the other cell.
     x = torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -53,7 +60,11 @@ def test_forward_and_every_gradient_equal_plain_autograd(shape, bits, per_channe
         y.backward(upstream.to(to))
         return [y.detach().double(), *(leaf.grad.double() for leaf in leaves)]
 
-    found = run(lambda *leaves: DSQFunction.apply(*leaves, n), dtype)
+    with (
+        mock.patch.object(grid, "PIECE", piece),
+        mock.patch.object(dsq, "walks_in_pieces", return_value=not (broadcasting or per_channel)),
+    ):
+        found = run(lambda *leaves: DSQFunction.apply(*leaves, n, False), dtype)
     expected = run(lambda *leaves: soft(*leaves, n, hard=True), torch.float64)
     tolerance = {torch.float32: 1e-3, torch.float64: 1e-9}[dtype]
     for a, b in zip(found, expected, strict=True):
@@ -72,7 +83,7 @@ def test_the_gradients_of_the_kernel_are_those_of_the_smooth_curve_by_finite_dif
     leaves = [x, *(torch.tensor(v, dtype=torch.float64) for v in (-1.0, 1.1, 0.2))]
     leaves = [leaf.requires_grad_() for leaf in leaves]
     assert gradcheck(lambda *a: soft(*a, n, hard=False), leaves)
-    dx = torch.autograd.grad(DSQFunction.apply(*leaves, n).sum(), leaves[0])[0]
+    dx = torch.autograd.grad(DSQFunction.apply(*leaves, n, False).sum(), leaves[0])[0]
     smooth = torch.autograd.grad(soft(*leaves, n, hard=False).sum(), leaves[0])[0]
     torch.testing.assert_close(dx, smooth, rtol=1e-10, atol=0)
 
@@ -105,7 +116,8 @@ def test_codes_use_their_range_and_give_back_the_values(bits, seed):
 
 
 def test_clips_start_symmetric_for_weights_and_at_zero_for_unsigned_inputs():
-    for signed, is_weight, expected in ((True, True, (-3.0, 3.0)), (True, False, (-1.0, 3.0)), (False, False, (0.0, 3.0))):
+    cases = ((True, True, (-3.0, 3.0)), (True, False, (-1.0, 3.0)), (False, False, (0.0, 3.0)))
+    for signed, is_weight, expected in cases:
         quantizer = DSQ(4, signed=signed, scale_shape=(), is_weight=is_weight)
         quantizer.start(torch.tensor([-1.0, 3.0]))
         assert (quantizer.lower.item(), quantizer.upper.item()) == expected

@@ -177,7 +177,8 @@ def test_boxes_of_the_diagram_never_overlap_and_lie_inside(store, family):
 
 
 def test_the_pipelines_run_carries_its_lineage(store, family, tmp_path):
-    chain = attach(store, family["pipeline"])
+    models = lineage(store, family["pipeline"]).subjects
+    chain = attach(store, family["pipeline"], models)
     client = store.connection.client
     names = [entry.path for entry in client.list_artifacts(family["pipeline"], "lineage")]
     assert names == ["lineage/lineage.json", "lineage/lineage.svg", "lineage/lineage.txt"]

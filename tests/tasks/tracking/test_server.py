@@ -101,12 +101,12 @@ def test_a_store_behind_a_server_does_everything(remote, served, make_cell, uniq
     with remote.stage("unlearn", remote.pipeline(unique(), params={})) as stage:
         stage.reused("oeu seed 0", record)
         assert remote.mark_orphans() == []
-    assert set(attach(remote, stage.parent).models) == {original.model_id, record.model_id}
+    assert set(lineage(remote, stage.parent).models) == {original.model_id, record.model_id}
 
 
 def test_the_pages_deliver_what_was_kept(remote, served, make_cell, unique):
     record, url = make_cell(where=remote), served[0]
-    attach(remote, record.run_id)
+    attach(remote, record.run_id, [record.model_id])
     listed = json.loads(get(url, "ajax-api/2.0/mlflow/artifacts/list", run_id=record.run_id, path="lineage"))
     assert [file["path"] for file in listed["files"]] == [f"lineage/lineage.{kind}" for kind in ("json", "svg", "txt")]
     assert get(url, "get-artifact", run_id=record.run_id, path="lineage/lineage.svg").startswith(b"<svg")

@@ -1,0 +1,35 @@
+"""Mistakes of the user are told in plain lines; mistakes of the program keep their traceback."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+OUR_PACKAGES = ("qunlearn", "flows", "tasks")
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether it is a ValueError that our own code raised, on purpose; one from within a library is unexpected."""
+    if not isinstance(error, ValueError):
+        return False
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module = frame.tb_frame.f_globals.get("__name__", "") if frame else ""
+    # A stage that is run as a command is called __main__.
+    return module == "__main__" or module.partition(".")[0] in OUR_PACKAGES
+
+
+def tell(who: str, error: ValueError) -> None:
+    """Print each line of the message to the standard error stream."""
+    for line in str(error).splitlines():
+        print(f"{who}: error: {line}", file=sys.stderr)
+
+
+class PlainErrors(logging.Filter):
+    """Leaves the traceback of such mistakes out of a log; Prefect would print it more than once."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and record.exc_info[1] is not None and is_ours(record.exc_info[1]):
+            record.exc_info, record.exc_text = None, None
+        return True
