@@ -4,8 +4,8 @@ The net is six blocks of 3 x 3 convolution, BatchNorm and ReLU on 32 x 32 images
 with momentum. The variants take turns within each round, so that a change in the machine's load hits all of them; what
 is reported is the median over rounds of the ratio to the other variant's step of the same round, with its quartiles.
 
-Stock Brevitas appears twice, since it costs different amounts: `brevitas` as it comes, which takes a percentile of every
-activation in its first 300 training passes, and `brevitas-learned` after those passes, with learned activation scales.
+Stock Brevitas appears twice, since it costs different amounts: `brevitas` as it comes, which takes a percentile of
+every activation in its first 300 training passes, and `brevitas-learned` after those, with learned activation scales.
 """
 
 from __future__ import annotations

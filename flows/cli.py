@@ -60,7 +60,7 @@ def methods(as_json: AsJson = False) -> None:
 @app.command()
 def table(as_json: AsJson = False, params_file: ParamsFile = DEFAULT_PARAMS) -> None:
     """Print the table of the last evaluation."""
-    from tasks.workspace import read_json
+    from tasks.files import read_json
 
     evaluation = read_json(params_file.resolve().parent / "metrics" / "evaluation.json", made_by="evaluate")
     if as_json:
@@ -90,10 +90,7 @@ def up(
         announce=lambda name: typer.echo(f"starting {name} ...", err=True),
     )
     _print_states(states)
-    by_name = {state.name: state for state in states}
-    if by_name["mlflow"].state == "up":
-        typer.echo('MLflow\'s page starts in its GenAI mode: switch to "Model training" at the top left.')
-    else:
+    if {state.name: state for state in states}["mlflow"].state != "up":
         typer.echo("MLflow was not started: the tracking URI names a server elsewhere.")
     typer.echo(f"Deletion requests: put a .txt file with one sample id a line into {params.deletion.requests}/")
     typer.echo(
@@ -127,7 +124,7 @@ def lineage(
         str,
         typer.Argument(
             metavar="RUN_OR_MODEL",
-            help="Run id, model id (m-...), sha256 of weights, or a registered name such as qunlearn-served@champion.",
+            help="Run id, model id (m-...), sha256 of weights, or a name: oeu-seed0, qunlearn-served@champion.",
         ),
     ],
     params_file: ParamsFile = DEFAULT_PARAMS,
@@ -148,10 +145,14 @@ def _params(params_file: Path) -> Params:
     return load(params_file)
 
 
+PAGES = {"mlflow": "/#/experiments?workflowType=machine_learning", "prefect": "", "deletion": "/deployments"}
+"""What to open at each server; MLflow would start in its mode for language models."""
+
+
 def _print_states(states: list[servers.State]) -> None:
     for state in states:
-        where = state.url if state.name != "deletion" else f"{state.url}/deployments" if state.url else ""
-        typer.echo(f"{state.name:<9} {state.state:<13} {where or '-':<35} log {state.log}")
+        where = f"{state.url}{PAGES[state.name]}" if state.url else "-"
+        typer.echo(f"{state.name:<9} {state.state:<14} {where:<71} log {state.log}")
 
 
 def main() -> None:

@@ -6,8 +6,10 @@ from flows.stage import main, stage_run
 from qunlearn.evaluation.summary import assemble
 from tasks.evaluation import context as describe
 from tasks.evaluation import evaluate_cell
+from tasks.files import write_json
+from tasks.manifests import MODEL_STAGES, read_manifest
 from tasks.material import Material
-from tasks.workspace import MODEL_STAGES, Workspace, read_manifest, write_json
+from tasks.workspace import Workspace
 
 
 @flow(name="evaluate")

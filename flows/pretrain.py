@@ -3,8 +3,9 @@
 from prefect import flow
 
 from flows.stage import main, stage_run
+from tasks.manifests import write_manifest
 from tasks.training import train_cell
-from tasks.workspace import Workspace, write_manifest
+from tasks.workspace import Workspace
 
 
 @flow(name="pretrain")

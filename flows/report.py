@@ -3,9 +3,10 @@
 from prefect import flow
 
 from flows.stage import main, stage_run
+from tasks.manifests import MODEL_STAGES, read_manifest
 from tasks.reporting import write_report
 from tasks.tracking.lineage import attach
-from tasks.workspace import MODEL_STAGES, Workspace, read_manifest
+from tasks.workspace import Workspace
 
 
 @flow(name="report")

@@ -3,8 +3,9 @@
 from prefect import flow
 
 from flows.stage import main, stage_run
+from tasks.manifests import read_manifest, write_manifest
 from tasks.unlearning import unlearn_cell
-from tasks.workspace import Workspace, read_manifest, write_manifest
+from tasks.workspace import Workspace
 
 
 @flow(name="unlearn")

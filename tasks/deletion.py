@@ -26,10 +26,11 @@ from qunlearn.unlearning import run as run_method
 from tasks.cells import dataset_inputs
 from tasks.context import run_context
 from tasks.fingerprint import fingerprint, unlearning_modules
+from tasks.manifests import read_manifest
 from tasks.material import Material, use_threads
 from tasks.tracking import Champion, Run, Store
 from tasks.unlearning import record_statistics
-from tasks.workspace import Workspace, derived_seed, read_manifest
+from tasks.workspace import Workspace, derived_seed
 
 
 def _is_worth_another_try(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:

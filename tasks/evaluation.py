@@ -22,9 +22,10 @@ from qunlearn.evaluation.suite import measure
 from qunlearn.quantization import audit, integer_codes, scales
 from qunlearn.unlearning import methods
 from tasks.cells import CellContext, dataset_inputs
+from tasks.manifests import Cell
 from tasks.material import Material, use_threads
 from tasks.tracking import Store
-from tasks.workspace import Cell, Workspace
+from tasks.workspace import Workspace
 
 SUBSETS: dict[str, tuple[str, str | None]] = {
     "forget": ("train", "forget"),

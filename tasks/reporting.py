@@ -7,12 +7,14 @@ from typing import Any
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from qunlearn.reporting.conflict import has_conflicts
 from qunlearn.reporting.figures import gap_figure
 from qunlearn.reporting.html import render
 from qunlearn.reporting.table import markdown_table
 from qunlearn.unlearning import methods
+from tasks.files import read_json, write_text
 from tasks.tracking import Run, Store
-from tasks.workspace import Workspace, read_json, write_text
+from tasks.workspace import Workspace
 
 
 @task(name="report", cache_policy=NO_CACHE)
@@ -35,6 +37,6 @@ def step_tables(store: Store, evaluation: dict[str, Any]) -> dict[tuple[str, int
             continue
         record = store.record_by_digest(cell["stats"]["sha256"], cell=f"{cell['method']} seed {cell['seed']}")
         columns = store.cell_table(record, "steps")
-        if "cos_before" in columns:
+        if has_conflicts(columns):
             tables[cell["method"], cell["seed"]] = columns
     return tables

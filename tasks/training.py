@@ -16,9 +16,10 @@ from qunlearn.quantization import audit
 from qunlearn.training import train
 from tasks.cells import CellContext, dataset_inputs
 from tasks.fingerprint import TRAINING_MODULES, fingerprint
+from tasks.manifests import Cell
 from tasks.material import Material, use_threads
 from tasks.tracking import Run, Store
-from tasks.workspace import Cell, Workspace, derived_seed
+from tasks.workspace import Workspace, derived_seed
 
 Kind = Literal["original", "retrain"]
 

@@ -17,9 +17,10 @@ from qunlearn.unlearning import Problem, Result, get, resolve
 from qunlearn.unlearning import run as run_method
 from tasks.cells import CellContext, dataset_inputs
 from tasks.fingerprint import fingerprint, unlearning_modules
+from tasks.manifests import Cell
 from tasks.material import Material, use_threads
 from tasks.tracking import CellRecord, Run, Store
-from tasks.workspace import Cell, Workspace, derived_seed
+from tasks.workspace import Workspace, derived_seed
 
 
 @task(name="unlearn", task_run_name="{method} seed {seed}", cache_policy=NO_CACHE)

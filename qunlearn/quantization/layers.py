@@ -90,7 +90,8 @@ def quantized_layer(
     )
     result.weight = layer.weight
     result.bias = layer.bias
-    _start_weight_scales(result)
+    if not stock:
+        _settle(result)
     converted: nn.Module = result.train(layer.training)
     return converted
 
@@ -102,12 +103,27 @@ def _geometry(layer: FloatLayer) -> dict[str, Any]:
     return {name: getattr(layer, name) for name in names.split()}
 
 
-def _start_weight_scales(layer: Any) -> None:
-    """Codes and scales of the weights can be read before any training; the first training pass starts them again."""
-    weight: Tensor = layer.weight
-    for quantizer in (weight_quantizer(layer), input_quantizer(layer)):
-        if quantizer is not None:
-            quantizer.to(weight.device)
-    own = weight_quantizer(layer)
-    if isinstance(own, Quantizer):
-        own.start(weight)
+def _settle(layer: Any) -> None:
+    """Make the quantizers of a new layer permanent, and start the weight's scales.
+
+    So codes and scales of the weights can be read before any training; the first training pass starts them again.
+    """
+    for proxy, quantizer in (
+        (layer.weight_quant, weight_quantizer(layer)),
+        (layer.input_quant, input_quantizer(layer)),
+    ):
+        if isinstance(quantizer, Quantizer):
+            quantizer.to(layer.weight.device)
+            # On the instance: Brevitas' exporters know its own proxy classes, not classes derived from them.
+            proxy.init_tensor_quant = _keep_quantizer
+            proxy.skip_create_quant_tensor = not quantizer.shows_integers
+            if quantizer.is_weight:
+                quantizer.start(layer.weight)
+
+
+def _keep_quantizer(preserve_state_dict: bool = False) -> None:
+    """Instead of Brevitas' `init_tensor_quant`, which runs whenever a weight is assigned or a state dict is loaded.
+
+    It would build a new quantizer with new parameters: optimizers would go on with parameters that nobody uses, and on
+    a GPU the new ones would be on the CPU.
+    """

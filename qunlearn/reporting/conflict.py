@@ -13,7 +13,7 @@ from qunlearn.reporting.svg import Canvas, Scale, label, ticks
 Steps = Mapping[tuple[str, int], Mapping[str, Any]]
 """(method, seed) -> columns of equal length, among them `step`."""
 
-COSINE, REMOVED = "cos_before", "removed_fraction"
+COSINE, REMOVED = "cosine_before", "removed_fraction"
 POINTS = 120
 
 

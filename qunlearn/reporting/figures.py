@@ -21,7 +21,7 @@ def conflict_figure(columns: Mapping[str, Any]) -> Figure:
     """Cosine between forget and retain gradient, and the removed fraction, over the steps of one run.
 
     Args:
-        columns: `step`, `cos_before`, `removed_fraction`, of equal length.
+        columns: `step`, `cosine_before`, `removed_fraction`, of equal length.
 
     Raises:
         ValueError: a column is missing or empty.

@@ -24,6 +24,9 @@ from qunlearn.config import TrackingConfig
 LOCAL_UI = "http://127.0.0.1:5000"
 """Where `qunlearn up` shows a local database unless told otherwise."""
 
+PAGES = "workflowType=machine_learning"
+"""Asks for the pages about model training; without it the UI opens in its mode for language models."""
+
 SQLITE = "sqlite:///"
 _ENVIRONMENT = threading.Lock()
 
@@ -50,11 +53,11 @@ class Connection:
 
     def run_url(self, run_id: str) -> str:
         """Address of a run's page."""
-        return f"{self.ui}/#/experiments/{self.experiment_id}/runs/{run_id}"
+        return f"{self.ui}/#/experiments/{self.experiment_id}/runs/{run_id}?{PAGES}"
 
     def model_url(self, model_id: str) -> str:
         """Address of a model's page, relative to any page."""
-        return f"#/experiments/{self.experiment_id}/models/{model_id}"
+        return f"#/experiments/{self.experiment_id}/models/{model_id}?{PAGES}"
 
     def lock(self) -> FileLock:
         """A lock between threads and processes that use this store from the same root."""

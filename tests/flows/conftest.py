@@ -26,9 +26,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder after the stages ingest, split and pretrain. Tests work on a `project`, a copy."""
     from tasks import preparation
     from tasks.cells import CellContext
+    from tasks.manifests import write_manifest
     from tasks.tracking import Store
     from tasks.training import train_cell
-    from tasks.workspace import Workspace, write_manifest
+    from tasks.workspace import Workspace
 
     folder = tmp_path_factory.mktemp("trained")
     (folder / "params.yaml").write_text(yaml.safe_dump(PARAMS))

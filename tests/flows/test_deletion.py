@@ -18,9 +18,10 @@ from qunlearn.config import ConfigError
 from qunlearn.data.erased import read_erased
 from qunlearn.data.splits import GateError, load_split
 from tasks import deletion as steps
+from tasks.manifests import read_manifest
 from tasks.tracking import Store, TrackingError
 from tasks.tracking.lineage import lineage
-from tasks.workspace import Workspace, read_manifest
+from tasks.workspace import Workspace
 
 STEPS = ("resolve_champion", "plan_deletion", "reject_requests", "unlearn_samples", "promote", "complete_requests")
 

@@ -15,7 +15,7 @@ from small_pipeline import write_params
 from qunlearn import checkpoint
 from qunlearn.data.imageset import load as load_image_set
 from qunlearn.data.splits import load_split
-from tasks.workspace import read_manifest
+from tasks.manifests import read_manifest
 
 
 def params(**changes: Any) -> Callable[[Path], None]:

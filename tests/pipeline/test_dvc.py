@@ -15,8 +15,8 @@ import yaml
 from small_pipeline import SMALL, write_params
 
 from qunlearn.config import TrackingConfig
+from tasks.manifests import read_manifest
 from tasks.tracking import Store
-from tasks.workspace import read_manifest
 
 pytestmark = [pytest.mark.slow, pytest.mark.servers]
 REPOSITORY = Path(__file__).parents[2]

@@ -13,9 +13,10 @@ from small_pipeline import SMALL, write_params
 from qunlearn import checkpoint
 from qunlearn.config import TrackingConfig
 from qunlearn.data.splits import load_split
+from tasks.manifests import read_manifest
 from tasks.tracking import Store
 from tasks.tracking.lineage import as_text, lineage
-from tasks.workspace import Workspace, read_manifest
+from tasks.workspace import Workspace
 
 METHODS = ["original", "retrain", *SMALL["unlearn"]]
 

@@ -1,4 +1,4 @@
-"""The audit reads what is in force, so it contradicts a configuration that is not: 8-bit activations in a "4w4a" net."""
+"""The audit reads what is in force, so it contradicts a wrong configuration: 8-bit activations in a "4w4a" net."""
 
 import dataclasses
 import json

@@ -112,7 +112,7 @@ def make_steps(seeds=(0, 1, 2), count=210):
         generator = np.random.default_rng(seed)
         cosine = -0.5 * np.exp(-np.arange(count) / 60) + 0.08 * generator.normal(size=count)
         steps["oeu", seed] = {
-            "step": np.arange(count), "epoch": np.arange(count) // 21, "cos_before": cosine,
+            "step": np.arange(count), "epoch": np.arange(count) // 21, "cosine_before": cosine,
             "removed_fraction": np.abs(cosine),
         }  # fmt: skip
     return steps

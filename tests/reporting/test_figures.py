@@ -26,5 +26,5 @@ def test_gap_figure_lists_every_model_but_the_reference(evaluation):
 
 
 def test_conflict_figure_names_the_columns_it_needs():
-    with pytest.raises(ValueError, match="step, cos_before and removed_fraction are needed"):
+    with pytest.raises(ValueError, match="step, cosine_before and removed_fraction are needed"):
         conflict_figure({"step": [1, 2]})

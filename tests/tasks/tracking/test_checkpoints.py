@@ -50,7 +50,7 @@ def test_a_models_description_names_its_data_and_links_to_its_parent(store, make
     parent = make_cell("original seed 0")
     child = make_cell("oeu seed 0", parents=[parent.model_id])
     text = store.connection.client.get_logged_model(child.model_id).tags["mlflow.note.content"]
-    page = f"#/experiments/{store.connection.experiment_id}/models/{parent.model_id}"
+    page = f"#/experiments/{store.connection.experiment_id}/models/{parent.model_id}?workflowType=machine_learning"
     assert f"| parent model | [original-seed-0]({page}) |" in text
     assert f"| data split-random | `{'2' * 32}.dir` |" in text
 

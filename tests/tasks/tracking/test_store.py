@@ -112,7 +112,10 @@ def test_an_existing_run_can_be_written_to(store, unique):
         store.run(stage.id).tag({"note": "later"})
     again = store.run(stage.id)
     assert (again.parent, again.name, again.tags["note"]) == (stage.parent, "unlearn", "later")
-    assert again.url == f"http://127.0.0.1:5000/#/experiments/{store.connection.experiment_id}/runs/{stage.id}"
+    assert (
+        again.url
+        == f"http://127.0.0.1:5000/#/experiments/{store.connection.experiment_id}/runs/{stage.id}?workflowType=machine_learning"
+    )
 
 
 @pytest.mark.parametrize("run_id", ["0" * 32, "nonsense", ""])
