@@ -17,7 +17,10 @@ def ingest(params_file: str = "params.yaml") -> None:
         run.json("summary.json", summary)
         run.metrics({"images": summary["images"], "erased_ids": summary["erased_ids"]})
         run.dataset(
-            summary["source"], digest=manifest_digest(workspace.prepared), source="data/prepared", context="prepared"
+            workspace.params.data.source,
+            digest=manifest_digest(workspace.prepared),
+            source="data/prepared",
+            context="prepared",
         )
 
 

@@ -37,7 +37,7 @@ class CellContext:
 def dataset_inputs(run: Run, workspace: Workspace, material: Material, *, context: str) -> None:
     """Record which version of images and splits a run read."""
     run.dataset(
-        material.image_set.meta.source,
+        workspace.params.data.source,
         digest=out_digest(workspace.prepared, root=workspace.root),
         source="data/prepared",
         context=context,

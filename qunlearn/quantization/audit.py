@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from qunlearn.config import QuantizationConfig
+from qunlearn.quantization.convert import FLOAT_BITS
 from qunlearn.quantization.layers import input_quantizer, weight_quantizer
 from qunlearn.quantization.quantizer import Quantizer
 from qunlearn.quantization.structure import structure_of
 
-FLOAT_BITS = 32
 _WEIGHT_QUANTIZERS = {"lsq": "lsq", "pact": "dorefa", "dsq": "dsq", "brevitas": "brevitas", "none": "none"}
 
 

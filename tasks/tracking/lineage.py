@@ -92,10 +92,10 @@ def lineage(store: Store, subject: str) -> Lineage:
     """The chain behind a model or run.
 
     Args:
-        subject: a run id; a model id ``m-...``; a model's name (the newest of that name); a registered model ``name``, ``name/version`` or ``name@alias`` (the
-            name alone means the champion, or the newest version where there is none); or the sha256 of weights. A
-            leading ``models:/`` or ``runs:/`` is ignored. A stage or a pipeline means all models that it made, reused
-            or read.
+        subject: a run id; a model id ``m-...``; a model's name (the newest of that name); a registered model ``name``,
+            ``name/version`` or ``name@alias`` (the name alone means the champion, or the newest version where there is
+            none); or the sha256 of weights. A leading ``models:/`` or ``runs:/`` is ignored. A stage or a pipeline means
+            all models that it made, reused or read.
 
     Raises:
         TrackingError: the store knows no such thing, or it has no models.
@@ -202,8 +202,9 @@ class _Resolver:
         if re.fullmatch(r"[0-9a-f]{32}", name):
             self.store.run(name)
             return list(dict.fromkeys(self._of_run(self.client.get_run(name))))
-        for model in self.store.connection.models(f"name = '{name}'" if re.fullmatch(r"[\w-]+", name) else "name = ''"):
-            return [str(model.model_id)]
+        if re.fullmatch(r"[\w-]+", name):
+            for model in self.store.connection.models(f"name = '{name}'"):
+                return [str(model.model_id)]
         return [self._of_registered(name)]
 
     def _of_weights(self, digest: str) -> str:

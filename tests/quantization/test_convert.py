@@ -267,3 +267,13 @@ def test_frozen_parameters_stay_frozen_and_modes_are_kept():
     assert not result.conv.weight.requires_grad
     assert not result.bn.training
     assert result.stage1[0].conv1.training
+
+
+def test_brevitas_exporter_gives_the_same_outputs_for_lsq(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    export = pytest.importorskip("brevitas.export")
+    model, path = trained(), str(tmp_path / "model.onnx")
+    export.export_onnx_qcdq(copy.deepcopy(model), args=images(seed=9), export_path=path, dynamo=False)
+    session = onnxruntime.InferenceSession(path)
+    found = session.run(None, {session.get_inputs()[0].name: images(seed=9).numpy()})[0]
+    torch.testing.assert_close(torch.from_numpy(found), logits(model), rtol=1e-4, atol=1e-5)

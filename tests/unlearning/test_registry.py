@@ -263,3 +263,27 @@ def test_a_progress_callback_hears_every_epoch(problem: Problem, trained):
     heard = []
     run("oeu", trained, problem, config_of("oeu"), seed=5, on_epoch=heard.append)
     assert [(stats.epoch, stats.epochs) for stats in heard] == [(1, 2), (2, 2)]
+
+
+@pytest.mark.parametrize("quantizer", ["pact", "dsq", "brevitas", "none"])
+@pytest.mark.parametrize("name", ["oeu", "qmul"])
+def test_other_quantizers_and_float_networks_work_too(name, quantizer, problem, make_network):
+    model = make_network(seed=2, quantizer=quantizer).train()
+    model(problem.pool.batch(problem.retain)[0])
+    result = run(name, model, problem, config_of(name, epochs=1), seed=5)
+    assert not same(weights(model), weights(result.model))
+    if name == "oeu":
+        assert result.steps["residual"].max() < 1e-6
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@every_method
+def test_it_runs_on_a_gpu_with_the_same_seed_giving_the_same_weights(name, problem, trained):
+    pool = replace(problem.pool, images=problem.pool.images.cuda(), labels=problem.pool.labels.cuda())
+    sets = {part: getattr(problem, part).cuda() for part in ("forget", "retain", "validation")}
+    first, second = (run(name, trained, replace(problem, pool=pool, **sets), config_of(name), seed=5) for _ in range(2))
+    assert same(weights(first.model), weights(second.model))
+    assert next(first.model.parameters()).device.type == "cuda"
+    if name == "oeu":
+        assert first.steps["residual"].max() < 1e-6

@@ -9,6 +9,9 @@ the forget momentum is projected again at every step and weight decay goes to th
 
 Choices of ours: step pairing (`lead`), scope, memory, and the default forget loss. On a confident image the gradient of
 the entropy vanishes, e log((K-1)/e) at p_y = 1 - e; that of `uniform` does not.
+The default was chosen on validation images: on digits (4-bit resnet8, 10 % random, default settings, two seeds)
+`entropy` kept 98.5 % validation accuracy and forget losses like validation losses (AUC 0.52), `uniform` 94.8 % (AUC
+0.45, forgotten too far). For a whole class `uniform` forgets further: forget accuracy 1 % against 56 %.
 Quantizer scales belong to their layer's block and are projected with it, LSQ's in units that undo its gradient scale.
 Straight-through gradients are those of a surrogate, so code flips are counted. Forget forwards use the running
 BatchNorm statistics and never update them.
