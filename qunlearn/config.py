@@ -470,4 +470,4 @@ def _without_tags(location: list[str], model: type[BaseModel]) -> list[str]:
 
 def _keys_beside(location: list[str], model: type[BaseModel]) -> set[str]:
     holder = _walk(location, model)[1]
-    return set(holder.model_fields) if holder else set()
+    return {field.alias or name for name, field in holder.model_fields.items()} if holder else set()

@@ -20,6 +20,7 @@ from qunlearn.data.splits import check_gate
 from qunlearn.evaluation import drift
 from qunlearn.evaluation.suite import measure
 from qunlearn.quantization import audit, integer_codes, scales
+from qunlearn.training import require_fresh
 from qunlearn.unlearning import methods
 from tasks.cells import CellContext, dataset_inputs
 from tasks.manifests import Cell
@@ -57,6 +58,8 @@ def evaluate_cell(workspace: Workspace, context: CellContext, cell: Cell, origin
         run.input_model(made.model_id)
         model = _fetch(store, cell, material, Path(temporary) / "model")
         before = model if cell == original else _fetch(store, original, material, Path(temporary) / "original")
+        if cell.method == "retrain":
+            require_fresh(model, original=before)
         logits, labels = _outputs(workspace, material, model)
         metrics = measure(
             logits, labels, config=params.evaluate, forgotten_classes=material.split.manifest["forgotten_classes"]

@@ -94,8 +94,8 @@ def lineage(store: Store, subject: str) -> Lineage:
     Args:
         subject: a run id; a model id ``m-...``; a model's name (the newest of that name); a registered model ``name``,
             ``name/version`` or ``name@alias`` (the name alone means the champion, or the newest version where there is
-            none); or the sha256 of weights. A leading ``models:/`` or ``runs:/`` is ignored. A stage or a pipeline means
-            all models that it made, reused or read.
+            none); or the sha256 of weights. A leading ``models:/`` or ``runs:/`` is ignored. A stage or a pipeline
+            means all models that it made, reused or read.
 
     Raises:
         TrackingError: the store knows no such thing, or it has no models.

@@ -88,7 +88,11 @@ CASES: dict[str, tuple[str, Callable[[Path], None], list[str]]] = {
     "fraction 1.0": ("ingest", params(split__scenario={"kind": "random", "fraction": 1.0}), ["fraction", "1.0"]),
     "unknown scenario": ("ingest", params(split__scenario={"kind": "half"}), ["scenario", "half", "random"]),
     "unknown method": ("ingest", params(unlearn__forget_all={}), ["forget_all", "oeu"]),
-    "unknown setting of a method": ("ingest", params(unlearn__oeu={"lambada": 1}), ["unlearn.oeu.lambada", "allowed"]),
+    "unknown setting of a method": (
+        "ingest",
+        params(unlearn__oeu={"lambada": 1}),
+        ["unlearn.oeu.lambada", "allowed", " lambda,"],
+    ),
     "same seed twice": ("ingest", params(seeds=[1, 1]), ["seeds", "[1, 1]"]),
     "subclass of fine classes": (
         "ingest",

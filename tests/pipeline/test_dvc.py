@@ -133,7 +133,7 @@ def test_split_digest_of_a_run_is_the_md5_of_dvc_lock(checkout):
 
 def test_one_changed_setting_recomputes_one_cell_a_seed(checkout):
     params = yaml.safe_load((checkout.folder / "params.yaml").read_text())
-    params["unlearn"]["oeu"]["forget_weight"] = 0.75
+    params["unlearn"]["oeu"]["lambda"] = 0.75
     write_params(checkout.folder, params)
     checkout.repro()
     computed, reused = cells_by_state(checkout, "unlearn")

@@ -105,7 +105,7 @@ def test_stages_run_again_give_the_same_models_without_computing(finished, copy,
 
 def test_changing_one_method_recomputes_its_cells_alone(copy, run_stage, store):
     params = yaml.safe_load((copy / "params.yaml").read_text())
-    params["unlearn"]["oeu"]["forget_weight"] = 0.5
+    params["unlearn"]["oeu"]["lambda"] = 0.5
     write_params(copy, params)
     before = {cell.name: cell.sha256 for cell in read_manifest(copy / "models" / "unlearn.json")}
     run_stage("unlearn", copy)

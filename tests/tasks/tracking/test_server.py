@@ -91,10 +91,8 @@ def test_a_store_behind_a_server_does_everything(remote, served, make_cell, uniq
     assert remote.cell_table(record, "steps")["step"].tolist() == [0, 1, 2]
     assert remote.cell_json(record, "audit.json") == {"bits": 4}
     assert (remote.fetch(record.digest, tmp_path / "weights") / "weights.safetensors").is_file()
-    assert (
-        run.url
-        == f"{served[0]}/#/experiments/{remote.connection.experiment_id}/runs/{record.run_id}?workflowType=machine_learning"
-    )
+    page = f"{served[0]}/#/experiments/{remote.connection.experiment_id}/runs/{record.run_id}"
+    assert run.url == f"{page}?workflowType=machine_learning"
 
     name = f"served-{unique()[:8]}"
     version = remote.register(record.model_id, name=name)
