@@ -251,14 +251,14 @@ class EvaluateConfig(Strict):
 
 
 class RunnerConfig(Strict):
-    """Where the cells of a stage run. The result does not depend on it."""
+    """Where the cells of a stage run. The result does not depend on `kind` and `workers`."""
 
     kind: Literal["threads", "processes", "dask"] = "threads"
     workers: PositiveInt = 1
     address: str | None = None
     """Address of a running Dask scheduler; null starts a local cluster."""
     torch_threads: PositiveInt | None = None
-    """Threads of one cell; null leaves PyTorch's choice."""
+    """Threads of one cell; null leaves PyTorch's choice. The number changes the last bits of the weights."""
 
 
 class TrackingConfig(Strict):

@@ -63,7 +63,7 @@ def resolve_champion(params_file: str) -> Champion:
         digests = [cell.sha256 for cell in cells if cell.method == "original" and cell.seed == seed]
         if not digests:
             raise ConfigError(f"{workspace.models('pretrain')}: no original model of seed {seed}; run `dvc repro`")
-        record = store.record_by_digest(digests[0])
+        record = store.record_by_digest(digests[0], cell=f"original seed {seed}")
         version = store.register(record.model_id, tags={"origin": "pretrain"})
         store.set_champion(version, base=0)
         champion = Champion(version, record.model_id, record.digest, record.run_id)
@@ -116,7 +116,9 @@ def unlearn_samples(params_file: str, champion: Champion, plan: Plan) -> str:
     store = Store.open(params.tracking, root=workspace.root)
     material = Material.load(workspace)
     _check_gate(material, plan)
-    settings = _settings(params, material, config)
+    parent = _fetch(store, champion)
+    material = material.for_model(parent)
+    settings = _settings(params, material, plan, config)
     mark = _fingerprint(method, settings, material, plan, champion)
     if (found := store.find_cell(mark)) is not None:
         get_run_logger().info("an earlier run that was interrupted has unlearned these samples already")
@@ -130,7 +132,7 @@ def unlearn_samples(params_file: str, champion: Champion, plan: Plan) -> str:
     ):
         dataset_inputs(run, workspace, material, context="unlearning")
         run.input_model(champion.model_id)
-        return _unlearn(run, workspace, material, _fetch(store, champion), plan, config)
+        return _unlearn(run, workspace, material, parent, plan, config)
 
 
 def _unlearn(run: Run, workspace: Workspace, material: Material, parent: Checkpoint, plan: Plan, config: Strict) -> str:
@@ -167,7 +169,12 @@ def _keep(run: Run, model: nn.Module, parent: Checkpoint, plan: Plan, method: st
             folder,
             blueprint=parent.blueprint,
             trained_ids=plan.retain,
-            extra={"method": method, "parent": parent.digest, "config": config.model_dump(mode="json")},
+            extra={
+                "method": method,
+                "parent": parent.digest,
+                "config": config.model_dump(mode="json"),
+                "interface": parent.extra["interface"],
+            },
         )
         tags = {
             "method": method,
@@ -218,16 +225,16 @@ def _check_gate(material: Material, plan: Plan) -> None:
     )
 
 
-def _settings(params: Params, material: Material, config: Strict) -> dict[str, Any]:
+def _settings(params: Params, material: Material, plan: Plan, config: Strict) -> dict[str, Any]:
     """All parameters that decide the unlearned weights."""
     return {
         "method": params.deletion.method,
         "seed": params.seeds[0],
-        "target": params.data.target,
         "config": config.model_dump(mode="json"),
         "training": params.training.model_dump(mode="json"),
-        "mean": list(material.image_set.meta.mean),
-        "std": list(material.image_set.meta.std),
+        **material.settings(
+            torch.cat([_positions(material, plan.forget + plan.retain), material.indices("validation")])
+        ),
     }
 
 
@@ -244,7 +251,10 @@ def _fingerprint(method: str, settings: dict[str, Any], material: Material, plan
 def _fetch(store: Store, champion: Champion) -> Checkpoint:
     """The champion with its verified weights, on the CPU."""
     with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
-        return checkpoint.load(store.fetch(champion.digest, Path(temporary) / "champion"), digest=champion.digest)
+        return checkpoint.load(
+            store.fetch(champion.digest, Path(temporary) / "champion", model_id=champion.model_id),
+            digest=champion.digest,
+        )
 
 
 def _positions(material: Material, ids: tuple[str, ...]) -> Tensor:

@@ -20,12 +20,11 @@ from qunlearn.data.splits import check_gate
 from qunlearn.evaluation import drift
 from qunlearn.evaluation.suite import measure
 from qunlearn.quantization import audit, integer_codes, scales
-from qunlearn.training import require_fresh
 from qunlearn.unlearning import methods
 from tasks.cells import CellContext, dataset_inputs
 from tasks.manifests import Cell
 from tasks.material import Material, use_threads
-from tasks.tracking import Store
+from tasks.tracking import CellRecord, Store
 from tasks.workspace import Workspace
 
 SUBSETS: dict[str, tuple[str, str | None]] = {
@@ -56,17 +55,18 @@ def evaluate_cell(workspace: Workspace, context: CellContext, cell: Cell, origin
     ):
         dataset_inputs(run, workspace, material, context="evaluation")
         run.input_model(made.model_id)
-        model = _fetch(store, cell, material, Path(temporary) / "model")
-        before = model if cell == original else _fetch(store, original, material, Path(temporary) / "original")
+        origin = store.record_by_digest(original.sha256, cell=original.run_name)
+        model = _fetch(store, made, cell, material, Path(temporary) / "model")
+        before = model if cell == original else _fetch(store, origin, original, material, Path(temporary) / "original")
         if cell.method == "retrain":
-            require_fresh(model, original=before)
+            _check_fresh(made, origin)
         logits, labels = _outputs(workspace, material, model)
         metrics = measure(
             logits, labels, config=params.evaluate, forgotten_classes=material.split.manifest["forgotten_classes"]
         )
         drifts = _drift(before, model)
         metrics |= {name: found.total for name, found in drifts.items()}
-        run.metrics(metrics)
+        run.metrics(metrics, model_id=made.model_id)
         return {
             "method": cell.method,
             "seed": cell.seed,
@@ -84,9 +84,21 @@ def evaluate_cell(workspace: Workspace, context: CellContext, cell: Cell, origin
         }
 
 
-def _fetch(store: Store, cell: Cell, material: Material, folder: Path) -> torch.nn.Module:
+def _check_fresh(retrained: CellRecord, original: CellRecord) -> None:
+    """Refuse a reference that started from the original's weights, before or after its training."""
+    start = retrained.tags["initial_sha256"]
+    if start in (original.tags["initial_sha256"], original.digest):
+        raise ValueError(
+            f"run {retrained.run_id}: the retrained model started from the original's weights {start[:12]}; "
+            "it must come from a fresh constructor with a seed of its own"
+        )
+
+
+def _fetch(store: Store, record: CellRecord, cell: Cell, material: Material, folder: Path) -> torch.nn.Module:
     """The cell's model on the pool's device, after the gate: it must have seen the data that its role says."""
-    found = checkpoint.load(store.fetch(cell.sha256, folder), digest=cell.sha256)
+    found = checkpoint.load(store.fetch(cell.sha256, folder, model_id=record.model_id), digest=cell.sha256)
+    material.check_blueprint(found)
+    material.for_model(found)
     if cell.method == "original":
         material.check_gate(found)
     else:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +33,7 @@ class Material:
         params = workspace.params
         image_set = load(workspace.prepared)
         split = load_split(workspace.splits)
+        _check_split(workspace, image_set, split)
         training = params.training
         pool = make_pool(
             image_set,
@@ -48,6 +51,68 @@ class Material:
             image_size=image_set.images.shape[2],
         )
         return cls(image_set, split, pool, blueprint)
+
+    def settings(self, indices: Tensor) -> dict[str, Any]:
+        """What decides a cell's weights beside its own parameters, for its fingerprint.
+
+        Threads and device belong to it: they change the order of sums, and with it the last bits.
+
+        Args:
+            indices: the images that the cell reads; their ids, which hold the content, go in with their labels.
+        """
+        positions = indices.cpu().sort().values
+        labels = self.pool.labels[positions.to(self.pool.device)].tolist()
+        pairs = (f"{self.image_set.ids[p]} {label}\n" for p, label in zip(positions.tolist(), labels, strict=True))
+        return {
+            "network": {
+                "model": self.blueprint.model.model_dump(mode="json"),
+                "quantization": self.blueprint.quantization.model_dump(mode="json"),
+                "channels": self.blueprint.channels,
+                "image_size": self.blueprint.image_size,
+            },
+            "interface": self.interface(),
+            "labels": hashlib.sha256("".join(pairs).encode()).hexdigest(),
+            "machine": {
+                "threads": torch.get_num_threads(),
+                "device": self.pool.device.type,
+                "torch": torch.__version__,
+            },
+        }
+
+    def interface(self) -> dict[str, Any]:
+        """What goes into the network and what its logits mean; kept with every checkpoint."""
+        target, transform = str(self.split.manifest["target"]), self.pool.transform
+        return {
+            "target": target,
+            "classes": list(self.image_set.class_names(target)),
+            "mean": list(transform.mean),
+            "std": list(transform.std),
+        }
+
+    def for_model(self, found: Checkpoint) -> Material:
+        """The same images, normalised as the model was trained.
+
+        Statistics of the prepared images change when samples are erased; those of a trained model never do.
+
+        Raises:
+            ConfigError: the model answers another question than the one the parameters pose.
+        """
+        known, asked = found.extra.get("interface"), self.interface()
+        if not isinstance(known, dict) or any(known.get(key) != asked[key] for key in ("target", "classes")):
+            raise ConfigError(
+                f"weights {found.digest[:12]} were trained for {_described(known)}, data/splits asks for "
+                f"{_described(asked)}; set data.target back, or train again with `dvc repro pretrain`"
+            )
+        transform = replace(self.pool.transform, mean=tuple(known["mean"]), std=tuple(known["std"]))
+        return replace(self, pool=replace(self.pool, transform=transform))
+
+    def check_blueprint(self, found: Checkpoint) -> None:
+        """Refuse a model of another architecture or with other bits than the parameters say."""
+        if found.blueprint != self.blueprint:
+            raise ConfigError(
+                f"weights {found.digest[:12]} are of another network than params.yaml describes: "
+                f"{found.blueprint} instead of {self.blueprint}; run `dvc repro pretrain`"
+            )
 
     def indices(self, partition: str, subset: str | None = None) -> Tensor:
         return self.split.indices(self.image_set, partition=partition, subset=subset).to(self.pool.device)
@@ -69,6 +134,22 @@ class Material:
                 f"{workspace.erased}: sha256 is {found[:12]}, but data/splits was made with {used[:12]}; "
                 "run `dvc repro split` to take the erased samples out"
             )
+
+
+def _check_split(workspace: Workspace, image_set: ImageSet, split: Split) -> None:
+    manifest, target = split.manifest, workspace.params.data.target
+    if manifest["target"] != target:
+        raise ConfigError(
+            f"data.target = {target!r}: data/splits was made for {manifest['target']!r}; run `dvc repro split`"
+        )
+    if manifest["image_set_digest"] != image_set.digest():
+        raise ConfigError("data/splits was made from other images than data/prepared holds; run `dvc repro split`")
+
+
+def _described(interface: dict[str, Any] | None) -> str:
+    if not isinstance(interface, dict):
+        return "a task it does not name"
+    return f"{len(interface['classes'])} {interface['target']} classes"
 
 
 def use_threads(count: int | None) -> None:

@@ -35,18 +35,14 @@ def train_cell(workspace: Workspace, context: CellContext, kind: Kind, seed: int
     settings = {
         "kind": kind,
         "seed": seed,
-        "target": params.data.target,
-        "model": params.model.model_dump(mode="json"),
-        "quantization": params.quantization.model_dump(mode="json"),
         "training": params.training.model_dump(mode="json"),
-        "mean": list(material.image_set.meta.mean),
-        "std": list(material.image_set.meta.std),
+        **material.settings(material.indices("train", subset)),
     }
     mark = fingerprint(
         params=settings,
         split_digest=material.split.digest("train", subset),
         parent_digest=None,
-        modules=TRAINING_MODULES,
+        modules=(*TRAINING_MODULES, "tasks.material", "tasks.workspace", __name__),
     )
     name = f"{kind} seed {seed}"
     if (found := store.find_cell(mark)) is not None:
@@ -63,6 +59,7 @@ def _train(run: Run, workspace: Workspace, material: Material, kind: Kind, seed:
     subset = None if kind == "original" else "retain"
     # A fresh constructor with a seed of its own: a retrained model shares nothing with the original.
     model = material.blueprint.build(seed=derived_seed(seed, f"{kind}/weights")).to(material.pool.device)
+    run.tag({"initial_sha256": checkpoint.digest_of_model(model)})
     with epoch_printer(f"{kind} seed {seed}") as progress:
         result = train(
             model,
@@ -90,12 +87,13 @@ def _train(run: Run, workspace: Workspace, material: Material, kind: Kind, seed:
             folder,
             blueprint=material.blueprint,
             trained_ids=material.split.ids("train", subset),
-            extra={"method": kind, "seed": seed},
+            extra={"method": kind, "seed": seed, "interface": material.interface()},
         )
         run.output_model(
             folder,
             name=f"{kind}-seed{seed}",
             digest=digest,
             tags={"method": kind, "seed": str(seed), "trained_on": material.split.digest("train", subset)},
+            params=params.model_dump(mode="json", include={"model", "quantization", "training"}),
         )
     return digest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -34,18 +35,16 @@ def unlearn_cell(workspace: Workspace, context: CellContext, method: str, seed: 
     settings = {
         "method": method,
         "seed": seed,
-        "target": params.data.target,
         "config": config.model_dump(mode="json"),
         "training": params.training.model_dump(mode="json"),
-        "mean": list(material.image_set.meta.mean),
-        "std": list(material.image_set.meta.std),
+        **material.settings(torch.cat([material.indices("train"), material.indices("validation")])),
     }
     digests = [material.split.digest("train", "forget"), material.split.digest("train", "retain")]
     mark = fingerprint(
         params=settings,
         split_digest="/".join([*digests, material.split.digest("validation", None)]),
         parent_digest=parent.sha256,
-        modules=unlearning_modules(get(method).module),
+        modules=(*unlearning_modules(get(method).module), "tasks.material", "tasks.workspace", __name__),
     )
     name = f"{method} seed {seed}"
     if (found := store.find_cell(mark)) is not None:
@@ -69,10 +68,12 @@ def _unlearn(
     origin: CellRecord,
     workspace: Workspace,
 ) -> str:
-    blueprint = material.blueprint
     with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
-        parent = checkpoint.load(store.fetch(origin.digest, Path(temporary) / "parent"), digest=origin.digest)
+        folder = store.fetch(origin.digest, Path(temporary) / "parent", model_id=origin.model_id)
+        parent = checkpoint.load(folder, digest=origin.digest)
+        material.check_blueprint(parent)
         material.check_gate(parent)
+        material = material.for_model(parent)
         problem = Problem(
             pool=material.pool,
             forget=material.indices("train", "forget"),
@@ -95,9 +96,15 @@ def _unlearn(
         digest = checkpoint.save(
             result.model,
             folder,
-            blueprint=blueprint,
+            blueprint=parent.blueprint,
             trained_ids=material.split.ids("train", "retain"),
-            extra={"method": method, "seed": seed, "parent": origin.digest, "config": config.model_dump(mode="json")},
+            extra={
+                "method": method,
+                "seed": seed,
+                "parent": origin.digest,
+                "config": config.model_dump(mode="json"),
+                "interface": parent.extra["interface"],
+            },
         )
         run.output_model(
             folder,
@@ -109,6 +116,10 @@ def _unlearn(
                 "parent_sha256": origin.digest,
                 "forgot": material.split.digest("train", "forget"),
                 "forgot_count": str(len(problem.forget)),
+            },
+            params={
+                "quantization": parent.blueprint.quantization.model_dump(mode="json"),
+                "method": config.model_dump(mode="json"),
             },
         )
     return digest

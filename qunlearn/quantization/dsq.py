@@ -62,6 +62,8 @@ class DSQFunction(torch.autograd.Function):
         if not walks_in_pieces(x, step):
             return _round(x.to(work_dtype(x)), lower, step, levels).to(x.dtype)
         y = torch.empty_like(x)
+        # One channel's clips are [1, 1, ...]; pieces are flat.
+        lower, step = lower.reshape(()), step.reshape(())
         for source, target in pieces(x, y):
             target.copy_(_round(source.to(work_dtype(x)), lower, step, levels))
         return y
@@ -78,8 +80,9 @@ class DSQFunction(torch.autograd.Function):
             return dx.to(x.dtype), *(total.to(alpha.dtype) for total in sums), None, None
         incoming, outgoing = target_gradient(gradient, x, may_overwrite=may_overwrite)
         totals = torch.zeros(3, dtype=torch.float64)
+        flat_lower, flat_step = lower.reshape(()), step.reshape(())
         for source, above, below in pieces(x, incoming, outgoing):
-            dx, *others = _gradients(above.to(dtype), source.to(dtype), lower, step, alpha, levels)
+            dx, *others = _gradients(above.to(dtype), source.to(dtype), flat_lower, flat_step, alpha, levels)
             totals += torch.stack([each.sum() for each in others])
             below.copy_(dx)
         dl, du, da = totals.to(alpha.dtype)

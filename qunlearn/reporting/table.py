@@ -23,7 +23,8 @@ def text_table(evaluation: Evaluation) -> str:
         return "  ".join(parts).rstrip()
 
     rule = "-" * max(len(layout(row)) for row in [heading, *body])
-    return "\n".join([layout(heading), rule, *(layout(row) for row in body), rule, *_notes(evaluation)])
+    notes = [*_notes(evaluation), "< is the method closest to retraining, or the cheapest."]
+    return "\n".join([layout(heading), rule, *(layout(row) for row in body), rule, *notes])
 
 
 def markdown_table(evaluation: Evaluation) -> str:

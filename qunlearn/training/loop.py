@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from qunlearn.config import ConfigError, TrainingConfig
 from qunlearn.data.batches import ImagePool, shuffled_batches
 from qunlearn.progress import EpochStats
-from qunlearn.quantization import parameter_groups
+from qunlearn.quantization import ScaleGuard, parameter_groups
 from qunlearn.training.schedules import learning_rate
 
 
@@ -130,6 +130,7 @@ class _Run:
             nesterov=config.nesterov,
             fused=True,
         )
+        self.guard = ScaleGuard(self.model)
         self.steps_per_epoch = steps_per_epoch(len(indices), config.batch_size)
         self.steps = 0
 
@@ -160,7 +161,8 @@ class _Run:
         loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        with self.guard:
+            self.optimizer.step()
         self.steps += 1
         return torch.stack([loss.detach() * len(labels), (logits.detach().argmax(1) == labels).sum()]).double()
 

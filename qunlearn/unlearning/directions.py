@@ -14,6 +14,9 @@ from torch import Tensor
 
 from qunlearn.unlearning.projection import Projection, Scope, When, block_grams, cosine, project
 
+Precondition = Callable[[Tensor, Tensor], Tensor | None]
+"""`Optimizer.precondition`: from the raw forget and retain part [n] to this step's D [n], None for the identity."""
+
 
 @dataclass(frozen=True)
 class Update:
@@ -24,12 +27,15 @@ class Update:
         retain: contribution of the retain gradient [n], or None.
         statistics: device scalars of this step.
         layers: device tensors [blocks] of this step.
+        metric: the preconditioner D [n] that the parts were made for, which the optimizer must apply; None where it is
+            free to choose.
     """
 
     forget: Tensor | None
     retain: Tensor | None
     statistics: dict[str, Tensor] = field(default_factory=dict)
     layers: dict[str, Tensor] = field(default_factory=dict)
+    metric: Tensor | None = None
 
 
 class Direction:
@@ -44,13 +50,19 @@ class Direction:
         """Before an epoch. `measure()` passes over both sets and returns their mean gradient norms, see `Reweight`."""
 
     def __call__(
-        self, forget: Tensor | None, retain: Tensor | None, blocks: Sequence[slice], *, metric: Tensor | None = None
+        self,
+        forget: Tensor | None,
+        retain: Tensor | None,
+        blocks: Sequence[slice],
+        *,
+        precondition: Precondition | None = None,
     ) -> Update:
         """Combine gradients [n]; one that the step does not have is None.
 
         Args:
             blocks: the layers' slices of the flat vector.
-            metric: diagonal of the optimizer's preconditioner [n], where it has one.
+            precondition: settles the optimizer's preconditioner for this step; called at most once, and only where the
+                direction depends on it.
         """
         raise NotImplementedError
 
@@ -63,9 +75,14 @@ class Sum(Direction):
     retain_weight: float | Tensor = 1.0
 
     def __call__(
-        self, forget: Tensor | None, retain: Tensor | None, blocks: Sequence[slice], *, metric: Tensor | None = None
+        self,
+        forget: Tensor | None,
+        retain: Tensor | None,
+        blocks: Sequence[slice],
+        *,
+        precondition: Precondition | None = None,
     ) -> Update:
-        del metric
+        del precondition
         statistics, layers = interaction(forget, retain, blocks)
         return Update(
             None if forget is None else self.forget_weight * forget,
@@ -87,9 +104,14 @@ class Reweight(Sum):
         self.forget_weight, self.retain_weight = balance(*measure())
 
     def __call__(
-        self, forget: Tensor | None, retain: Tensor | None, blocks: Sequence[slice], *, metric: Tensor | None = None
+        self,
+        forget: Tensor | None,
+        retain: Tensor | None,
+        blocks: Sequence[slice],
+        *,
+        precondition: Precondition | None = None,
     ) -> Update:
-        update = super().__call__(forget, retain, blocks, metric=metric)
+        update = super().__call__(forget, retain, blocks, precondition=precondition)
         weights = {
             "forget_weight": torch.as_tensor(self.forget_weight),
             "retain_weight": torch.as_tensor(self.retain_weight),
@@ -113,23 +135,31 @@ class Clipped(Direction):
     max_norm: float
 
     def __call__(
-        self, forget: Tensor | None, retain: Tensor | None, blocks: Sequence[slice], *, metric: Tensor | None = None
+        self,
+        forget: Tensor | None,
+        retain: Tensor | None,
+        blocks: Sequence[slice],
+        *,
+        precondition: Precondition | None = None,
     ) -> Update:
-        update = self.inner(forget, retain, blocks, metric=metric)
+        update = self.inner(forget, retain, blocks, precondition=precondition)
         parts = [part for part in (update.forget, update.retain) if part is not None]
         norm = torch.linalg.vector_norm(torch.stack(parts).sum(0), dtype=torch.float64)
         factor = (self.max_norm / norm).clamp_max(1.0).to(parts[0].dtype)
-        return Update(
-            None if update.forget is None else factor * update.forget,
-            None if update.retain is None else factor * update.retain,
-            {**update.statistics, "clip_factor": factor},
-            update.layers,
+        return replace(
+            update,
+            forget=None if update.forget is None else factor * update.forget,
+            retain=None if update.retain is None else factor * update.retain,
+            statistics={**update.statistics, "clip_factor": factor},
         )
 
 
 @dataclass
 class Orthogonal(Direction):
     """g_r + strength (g_f projected onto the complement of retain gradients): OEU (arXiv 2602.00567).
+
+    Under a preconditioner D the projection is oblique, <D g_f_perp, g_r> = 0: what the optimizer makes of the forget part
+    is then orthogonal. D is settled before the projection, from the raw gradients, and the update carries it.
 
     Args:
         strength: lambda, the weight of the projected forget gradient.
@@ -150,11 +180,17 @@ class Orthogonal(Direction):
     """The retain gradients [k, n] that the latest step projected out, newest first."""
 
     def __call__(
-        self, forget: Tensor | None, retain: Tensor | None, blocks: Sequence[slice], *, metric: Tensor | None = None
+        self,
+        forget: Tensor | None,
+        retain: Tensor | None,
+        blocks: Sequence[slice],
+        *,
+        precondition: Precondition | None = None,
     ) -> Update:
         if forget is None or retain is None:
             raise ValueError("an orthogonal step needs a forget and a retain gradient; pair the batches")
         self._remember(retain)
+        metric = None if precondition is None else precondition(self.strength * forget, retain)
         projection = self.project(forget, blocks, metric=metric)
         statistics, layers = gradient_statistics(projection.grams)
         global_gram, after = projection.grams.sum(0), projection.grams_after.sum(0)
@@ -174,7 +210,7 @@ class Orthogonal(Direction):
                 "projected": projection.applied.double(),
                 "removed_fraction": (projection.removed / length).sqrt(),
             }
-        return Update(self.strength * projection.vector, retain, statistics, layers)
+        return Update(self.strength * projection.vector, retain, statistics, layers, metric)
 
     def project(self, vector: Tensor, blocks: Sequence[slice], *, metric: Tensor | None = None) -> Projection:
         """Project any vector [n] against the references of the latest step.

@@ -5,7 +5,7 @@
     for forget images, retained images in plan:
         g_f = gradient of the mean of objective.forget    # running BatchNorm statistics
         g_r = gradient of the mean of objective.retain    # BatchNorm as the policy says
-        update = direction(g_f, g_r)                      # sum, reweight, orthogonal, ...
+        update = direction(g_f, g_r)                      # sum, reweight, orthogonal under the step's preconditioner, ...
         update = mask * update
         displacement = optimizer(update, learning rate)   # momentum and weight decay; frozen coordinates taken out
         parameters += displacement
@@ -152,7 +152,7 @@ class Engine:
         retain = None if parts.retain is None else self._training_gradient("retain", parts.retain)
         g_f = None if forget is None else _scaled(forget.vector, parts.forget_share)
         g_r = None if retain is None else _scaled(retain.vector, parts.retain_share)
-        update = self.direction(g_f, g_r, self.layout.blocks, metric=self.optimizer.metric)
+        update = self.direction(g_f, g_r, self.layout.blocks, precondition=self.optimizer.precondition)
         if self.mask is not None:
             update = _masked(update, self.mask(g_f, g_r))
         displacement, statistics = self.optimizer.displacement(update, rate)

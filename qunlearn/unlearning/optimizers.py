@@ -7,7 +7,6 @@ to the retain gradient is logged, masks take coordinates out of it, and `strict`
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -28,23 +27,28 @@ def decay_of(model: nn.Module, layout: Layout, weight_decay: float) -> Tensor:
     return layout.flatten([torch.full_like(parameter, rates[id(parameter)]) for parameter in layout.parameters])
 
 
-class Optimizer(Protocol):
+class Optimizer:
     """Turns an update into a displacement."""
 
-    @property
-    def metric(self) -> Tensor | None:
-        """Diagonal of the preconditioner [n] of the coming step; None for the identity."""
-        ...
+    def precondition(self, forget: Tensor, retain: Tensor) -> Tensor | None:
+        """Settle the diagonal D [n] of this step's preconditioner before the update is known; None for the identity.
+
+        The update must then carry D as its `metric`, and is multiplied by that very D.
+
+        Args:
+            forget: weighted forget gradient [n], not projected.
+            retain: retain gradient [n].
+        """
+        del forget, retain
+        return None
 
     def displacement(self, update: Update, learning_rate: float) -> tuple[Tensor, dict[str, Tensor]]:
         """What to add to the parameters [n], and statistics of it."""
-        ...
+        raise NotImplementedError
 
 
-class SGD:
+class SGD(Optimizer):
     """v <- momentum v + d + decay theta; theta <- theta - rate v (PyTorch's form, no dampening)."""
-
-    metric = None
 
     def __init__(self, layout: Layout, *, decay: Tensor, momentum: float) -> None:
         self._layout = layout
@@ -58,14 +62,12 @@ class SGD:
         return -learning_rate * self._velocity, {}
 
 
-class StrictSGD:
+class StrictSGD(Optimizer):
     """SGD with a momentum for each part: the forget part's is projected again at every step.
 
     Momentum would otherwise carry old forget gradients, orthogonal to old retain gradients only, into this step. Weight
     decay goes to the retain part, so that the forget displacement stays in the complement.
     """
-
-    metric = None
 
     def __init__(
         self,
@@ -93,10 +95,21 @@ class StrictSGD:
         }
 
 
-class Adam:
+class Adam(Optimizer):
     """Adam (arXiv 1412.6980) with L2 weight decay in the gradient, as PyTorch's `torch.optim.Adam`.
 
     The second moment is that of the gradients as they arrive, so that the path does not depend on the layout's units.
+
+    Under an orthogonal direction Adam's own rule is circular: the projection needs D, and D the projected gradient. Our
+    choice, since the paper names no optimizer: `precondition` updates the second moment with the raw gradients,
+
+        v <- 0.999 v + 0.001 ((g_r + decay theta)^2 + (lambda g_f)^2),   D = 1 / (sqrt(v / (1 - 0.999^t)) + epsilon),
+
+    and this one D serves the projection, its residual and the displacement of the same step. The two squares are added,
+    and not the gradients: where opposed gradients cancel, D would be huge while the projected update is not, and the
+    first step would move single weights by a thousand learning rates and more. At lambda = 0 both are plain Adam.
+    The forget displacement of one step is orthogonal to its retain gradient at momentum 0; a first moment carries old
+    forget gradients along, as SGD's momentum does.
     """
 
     def __init__(self, layout: Layout, *, decay: Tensor, momentum: float) -> None:
@@ -108,21 +121,26 @@ class Adam:
         self._second = torch.zeros_like(decay)
         self._steps = 0
 
-    @property
-    def metric(self) -> Tensor | None:
-        """1 / (sqrt(v) + epsilon) of the last step; None before the first."""
-        return self._preconditioner() if self._steps else None
+    def precondition(self, forget: Tensor, retain: Tensor) -> Tensor:
+        return self._learn(self._decayed(retain), forget)
 
     def displacement(self, update: Update, learning_rate: float) -> tuple[Tensor, dict[str, Tensor]]:
-        step = torch.addcmul(_total(update), self._decay, self._layout.values())
-        self._steps += 1
+        step = self._decayed(_total(update))
+        preconditioner = self._learn(step) if update.metric is None else update.metric
         self._first.lerp_(step, 1.0 - self._momentum)
-        arriving = step * self._unit
-        self._second.mul_(SECOND_MOMENT_DECAY).addcmul_(arriving, arriving, value=1.0 - SECOND_MOMENT_DECAY)
         rate = learning_rate / (1.0 - self._momentum**self._steps)
-        return -rate * self._first * self._preconditioner(), {}
+        return -rate * self._first * preconditioner, {}
 
-    def _preconditioner(self) -> Tensor:
+    def _decayed(self, gradient: Tensor) -> Tensor:
+        return torch.addcmul(gradient, self._decay, self._layout.values())
+
+    def _learn(self, *gradients: Tensor) -> Tensor:
+        """One step of the second moment with the sum of the squares of `gradients`; returns D [n]."""
+        self._steps += 1
+        self._second.mul_(SECOND_MOMENT_DECAY)
+        for gradient in gradients:
+            arriving = gradient * self._unit
+            self._second.addcmul_(arriving, arriving, value=1.0 - SECOND_MOMENT_DECAY)
         correction = 1.0 - SECOND_MOMENT_DECAY**self._steps
         return 1.0 / ((self._second / correction).sqrt() + EPSILON)
 

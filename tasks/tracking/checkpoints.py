@@ -77,8 +77,12 @@ def models_with(connection: Connection, digest: str) -> Iterator[LoggedModel]:
             yield model
 
 
-def fetch(connection: Connection, digest: str, destination: Path) -> Path:
+def fetch(connection: Connection, digest: str, destination: Path, *, model_id: str | None = None) -> Path:
     """Copy the checkpoint with these weights into `destination`, a new or empty folder, and verify every file.
+
+    Args:
+        model_id: only this model. Models can have equal weights and yet know different training ids, e.g. an original
+            and what a method of strength zero made of it.
 
     Raises:
         ValueError: the folder has content.
@@ -89,6 +93,8 @@ def fetch(connection: Connection, digest: str, destination: Path) -> Path:
         raise ValueError(f"{destination}: must be a new or empty folder, holds {next(destination.iterdir()).name}")
     tried = []
     for model in models_with(connection, digest):
+        if model_id not in (None, model.model_id):
+            continue
         _download(connection, model, destination)
         if _matches(destination, model):
             return destination

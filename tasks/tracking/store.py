@@ -178,13 +178,16 @@ class Store:
         """The content of a file that a cell kept with `Run.json`."""
         return records.cell_json(self.connection, record, path)
 
-    def fetch(self, digest: str, destination: Path) -> Path:
+    def fetch(self, digest: str, destination: Path, *, model_id: str | None = None) -> Path:
         """Copy the checkpoint with these weights into a new folder and verify every file of it.
+
+        Args:
+            model_id: only this model; models can have equal weights and yet know different training ids.
 
         Raises:
             MissingCheckpointError: no model has these weights, or their bytes were erased or damaged.
         """
-        return checkpoints.fetch(self.connection, digest, destination)
+        return checkpoints.fetch(self.connection, digest, destination, model_id=model_id)
 
     # --- the served model --------------------------------------------------------------------------------------------
 

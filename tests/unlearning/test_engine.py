@@ -21,6 +21,7 @@ from qunlearn.unlearning.settings import FirstOrder
 from qunlearn.unlearning.streams import stream
 
 SHORT = {"epochs": 2, "batch_size": 25}
+ADAM = {"optimizer": "adam", "learning_rate": 1e-3}
 
 
 def unlearn(method, original, problem, *, seed=3, **settings):
@@ -59,9 +60,12 @@ def test_fine_tuning_is_plain_sgd_on_shuffled_augmented_batches(problem, origina
         torch.testing.assert_close(a, b, rtol=5e-3, atol=5e-4, msg=name)
 
 
-@pytest.mark.parametrize("settings", [{}, {"scope": "layer"}, {"strict": True}, {"memory": 3}, {"ema": 0.9}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"scope": "layer"}, {"strict": True}, {"memory": 3}, {"ema": 0.9}, ADAM], ids=str
+)
 def test_oeu_with_lambda_zero_is_fine_tuning_bit_for_bit(problem, original, settings):
-    expected = unlearn("fine_tune", original, problem).model.state_dict()
+    optimizer = {name: settings[name] for name in ADAM.keys() & settings.keys()}
+    expected = unlearn("fine_tune", original, problem, **optimizer).model.state_dict()
     found = unlearn("oeu", original, problem, **{"lambda": 0.0, **settings}).model.state_dict()
     assert all(torch.equal(found[name], value) for name, value in expected.items())
 
@@ -77,7 +81,7 @@ OEU = [
     {"strict": True, "scope": "layer", "memory": 2},
     {"when": "conflict"},
     {"when": "conflict", "scope": "layer"},
-    {"optimizer": "adam", "learning_rate": 1e-3},
+    ADAM,
     {"lead": "forget", "epochs": 4},
     {"batch_norm": "freeze"},
 ]
@@ -96,6 +100,33 @@ def test_the_residual_of_every_projected_step_is_below_one_in_a_million(problem,
         assert (result.layers["residual"][applied] < 1e-6).all()
     if settings.get("strict"):
         assert (result.steps["momentum_residual"] < 1e-6).all()
+
+
+@pytest.mark.parametrize("strength", [1.0, 3.0])
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_with_adam_the_forget_part_of_every_displacement_is_orthogonal_to_the_retain_gradient(
+    problem, original, monkeypatch, scope, strength
+):
+    """At momentum and decay 0, from what moved alone: displacement = -rate D (retain + forget) tells the D applied."""
+    settings = FirstOrder(**SHORT, **ADAM, momentum=0.0, weight_decay=0.0)
+    loop = engine(problem, original, settings=settings, direction=Orthogonal(strength=strength, scope=scope))
+    displace, cosines, residuals = loop.optimizer.displacement, [], []
+
+    def watched(update, rate):
+        displacement, statistics = displace(update, rate)
+        forget, retain, moved = update.forget.double(), update.retain.double(), displacement.double()
+        total = (update.forget + update.retain).double()
+        part = torch.where(total == 0.0, 0.0, moved * forget / total)
+        for block in loop.layout.blocks if scope == "layer" else [slice(0, loop.layout.size)]:
+            cosines.append(float(torch.cosine_similarity(part[block], retain[block], dim=0)))
+        residuals.append(float(update.statistics["residual"]))
+        return displacement, statistics
+
+    monkeypatch.setattr(loop.optimizer, "displacement", watched)
+    loop.run()
+    assert len(residuals) == 2 * loop.plan.steps
+    assert max(map(abs, cosines)) < 1e-5
+    assert max(residuals) < 1e-6
 
 
 @pytest.mark.parametrize("scope", ["global", "layer"])

@@ -6,6 +6,7 @@ from qunlearn.quantization import parameter_groups
 from qunlearn.unlearning.directions import Orthogonal, Update
 from qunlearn.unlearning.layout import Layout
 from qunlearn.unlearning.optimizers import SGD, Adam, StrictSGD, decay_of
+from qunlearn.unlearning.projection import project
 from qunlearn.unlearning.units import lsq_units
 
 
@@ -67,22 +68,45 @@ def test_strict_keeps_the_forget_displacement_orthogonal_which_plain_momentum_do
     assert abs(float(leaked @ g_r.double() / leaked.norm() / g_r.double().norm())) > 1e-4
 
 
-def test_adams_metric_is_its_preconditioner():
-    class OneLayer(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.fc = torch.nn.Linear(2, 1, bias=False)
+class OneLayer(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(2, 1, bias=False)
 
-        def forward(self, x):
-            return self.fc(x)
+    def forward(self, x):
+        return self.fc(x)
 
-    layout = Layout.of(OneLayer())
-    adam = Adam(layout, decay=torch.zeros(2), momentum=0.9)
-    assert adam.metric is None
-    gradient = torch.tensor([2.0, -4.0])
-    displacement, _ = adam.displacement(Update(None, gradient), 0.1)
-    assert adam.metric.tolist() == pytest.approx([0.5, 0.25])
-    assert displacement.tolist() == pytest.approx([-0.1, 0.1])
+
+def test_adams_preconditioner_is_settled_from_the_raw_gradients_and_the_same_step_applies_it():
+    adam = Adam(Layout.of(OneLayer()), decay=torch.zeros(2), momentum=0.9)
+    retain = torch.tensor([3.0, -8.0])
+    metric = adam.precondition(torch.tensor([4.0, 6.0]), retain)
+    assert metric.tolist() == pytest.approx([1 / 5, 1 / 10])
+    displacement, _ = adam.displacement(Update(torch.tensor([1.0, -2.0]), retain, metric=metric), 0.1)
+    assert displacement.tolist() == pytest.approx([-0.1 * 4 / 5, 0.1 * 10 / 10])
+    adam.precondition(torch.zeros(2), retain)
+    assert adam._steps == 2
+
+
+def test_sgd_has_no_preconditioner(original):
+    layout = Layout.of(original)
+    sgd = SGD(layout, decay=torch.zeros(layout.size), momentum=0.0)
+    assert sgd.precondition(torch.ones(layout.size), torch.ones(layout.size)) is None
+
+
+def test_a_first_step_of_adam_stays_near_the_learning_rate_where_the_gradients_cancel(original):
+    """The square of the raw sum as second moment moves single weights by hundreds of learning rates here."""
+    layout = Layout.of(original)
+    generator = torch.Generator().manual_seed(0)
+    g_f = torch.randn(layout.size, generator=generator)
+    g_r = torch.randn(layout.size, generator=generator) - 0.5 * g_f
+    g_f[:10] = -g_r[:10]
+    adam = Adam(layout, decay=torch.zeros(layout.size), momentum=0.9)
+    update = Orthogonal()(g_f, g_r, layout.blocks, precondition=adam.precondition)
+    assert adam.displacement(update, 0.1)[0].abs().max() < 3 * 0.1
+    raw = 1.0 / ((g_f + g_r).abs() + 1e-8)
+    circular = project(g_f, g_r[None], layout.blocks, metric=raw).vector
+    assert (raw * (g_r + circular)).abs().max() > 100
 
 
 def test_an_empty_update_is_refused(original):
