@@ -227,14 +227,13 @@ def _check_gate(material: Material, plan: Plan) -> None:
 
 def _settings(params: Params, material: Material, plan: Plan, config: Strict) -> dict[str, Any]:
     """All parameters that decide the unlearned weights."""
+    trained = _positions(material, plan.forget + plan.retain)
     return {
         "method": params.deletion.method,
         "seed": params.seeds[0],
         "config": config.model_dump(mode="json"),
         "training": params.training.model_dump(mode="json"),
-        **material.settings(
-            torch.cat([_positions(material, plan.forget + plan.retain), material.indices("validation")])
-        ),
+        **material.settings(torch.cat([trained, material.indices("validation")])),
     }
 
 

@@ -59,7 +59,7 @@ def evaluate_cell(workspace: Workspace, context: CellContext, cell: Cell, origin
         model = _fetch(store, made, cell, material, Path(temporary) / "model")
         before = model if cell == original else _fetch(store, origin, original, material, Path(temporary) / "original")
         if cell.method == "retrain":
-            _check_fresh(made, origin)
+            check_fresh(made, origin)
         logits, labels = _outputs(workspace, material, model)
         metrics = measure(
             logits, labels, config=params.evaluate, forgotten_classes=material.split.manifest["forgotten_classes"]
@@ -84,7 +84,7 @@ def evaluate_cell(workspace: Workspace, context: CellContext, cell: Cell, origin
         }
 
 
-def _check_fresh(retrained: CellRecord, original: CellRecord) -> None:
+def check_fresh(retrained: CellRecord, original: CellRecord) -> None:
     """Refuse a reference that started from the original's weights, before or after its training."""
     start = retrained.tags["initial_sha256"]
     if start in (original.tags["initial_sha256"], original.digest):

@@ -158,8 +158,8 @@ class Clipped(Direction):
 class Orthogonal(Direction):
     """g_r + strength (g_f projected onto the complement of retain gradients): OEU (arXiv 2602.00567).
 
-    Under a preconditioner D the projection is oblique, <D g_f_perp, g_r> = 0: what the optimizer makes of the forget part
-    is then orthogonal. D is settled before the projection, from the raw gradients, and the update carries it.
+    Under a preconditioner D the projection is oblique, <D g_f_perp, g_r> = 0, so that what the optimizer makes of the
+    forget part is orthogonal. D is settled before the projection, from the raw gradients, and the update carries it.
 
     Args:
         strength: lambda, the weight of the projected forget gradient.

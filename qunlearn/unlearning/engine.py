@@ -5,7 +5,7 @@
     for forget images, retained images in plan:
         g_f = gradient of the mean of objective.forget    # running BatchNorm statistics
         g_r = gradient of the mean of objective.retain    # BatchNorm as the policy says
-        update = direction(g_f, g_r)                      # sum, reweight, orthogonal under the step's preconditioner, ...
+        update = direction(g_f, g_r)                      # sum, reweight, orthogonal after preconditioning, ...
         update = mask * update
         displacement = optimizer(update, learning rate)   # momentum and weight decay; frozen coordinates taken out
         parameters += displacement

@@ -129,6 +129,12 @@ CASES: dict[str, tuple[str, Callable[[Path], None], list[str]]] = {
         text("data/erased.txt", "all-000001-0123456789ab\n"),
         ["erased"],
     ),
+    "bits changed without training again": (
+        "unlearn",
+        params(quantization__weight_bits=2),
+        ["another network", "pretrain"],
+    ),
+    "other classes without a new split": ("unlearn", params(data__target="coarse"), ["data.target", "coarse", "split"]),
     "evaluation truncated": ("report", truncated("metrics/evaluation.json"), ["evaluation.json"]),
 }
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from small_pipeline import SMALL, write_params
 
 from qunlearn import checkpoint
-from qunlearn.config import TrackingConfig
+from qunlearn.config import QuantizationConfig, TrackingConfig
 from qunlearn.data.splits import load_split
+from tasks.evaluation import check_fresh
 from tasks.manifests import read_manifest
-from tasks.tracking import Store
+from tasks.material import Material
+from tasks.tracking import CellRecord, Store
 from tasks.tracking.lineage import as_text, lineage
 from tasks.workspace import Workspace
 
@@ -125,6 +129,64 @@ def test_result_does_not_depend_on_the_number_of_workers(
     for stage in ("pretrain", "unlearn"):
         first, second = (set(read_manifest(f / "models" / f"{stage}.json")) for f in (finished, tmp_path))
         assert first == second
+
+
+def test_method_of_strength_zero_leaves_the_original_and_harms_no_other_cell(copy, run_stage):
+    """Its weights equal the original's; the two must not be taken for each other."""
+    params = yaml.safe_load((copy / "params.yaml").read_text())
+    params["unlearn"] = {"gradient_ascent": {"learning_rate": 0.0, "epochs": 1}, **params["unlearn"]}
+    write_params(copy, params)
+    run_stage("unlearn", copy)
+    run_stage("evaluate", copy)
+    rows = {row["method"]: row for row in json.loads((copy / "metrics" / "evaluation.json").read_text())["summary"]}
+    assert rows["gradient_ascent"]["mean"]["code_flips"] == 0.0
+    assert rows["gradient_ascent"]["mean"]["forget_accuracy"] == rows["original"]["mean"]["forget_accuracy"]
+
+
+def test_what_decides_the_weights_is_in_a_cells_settings(finished):
+    workspace = Workspace.open(finished / "params.yaml")
+    material = Material.load(workspace)
+    indices = material.indices("train")
+    settings = material.settings(indices)
+    assert material.settings(indices.flip(0)) == settings
+
+    relabelled = replace(material, pool=replace(material.pool, labels=(material.pool.labels + 1) % 10))
+    bits = replace(material.blueprint, quantization=QuantizationConfig(weight_bits=2))
+    shifted = replace(material.pool.transform, mean=(0.0,))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(before + 1)
+        threads = material.settings(indices)
+    finally:
+        torch.set_num_threads(before)
+    changed = [
+        relabelled.settings(indices),
+        replace(material, blueprint=bits).settings(indices),
+        replace(material, pool=replace(material.pool, transform=shifted)).settings(indices),
+        material.settings(indices[1:]),
+        threads,
+    ]
+    assert all(other != settings for other in changed)
+
+
+def test_model_is_always_fed_as_it_was_trained(finished, store, tmp_path):
+    """Statistics of the prepared images change when samples are erased; a model's own do not."""
+    material = Material.load(Workspace.open(finished / "params.yaml"))
+    cell = read_manifest(finished / "models" / "pretrain.json")[0]
+    model = checkpoint.load(store.fetch(cell.sha256, tmp_path / "model"))
+    drifted = replace(material, pool=replace(material.pool, transform=replace(material.pool.transform, mean=(0.1,))))
+    assert drifted.for_model(model).pool.transform == material.pool.transform
+
+
+def test_retrained_model_that_starts_from_the_original_is_refused():
+    def record(start: str, digest: str) -> CellRecord:
+        return CellRecord("run", "m-1", digest, "mark", {}, {}, {"initial_sha256": start})
+
+    original = record("a" * 64, "b" * 64)
+    check_fresh(record("c" * 64, "d" * 64), original)
+    for start in ("a" * 64, "b" * 64):
+        with pytest.raises(ValueError, match="fresh constructor"):
+            check_fresh(record(start, "d" * 64), original)
 
 
 def test_workspace_takes_paths_from_the_folder_of_the_parameters(finished):

@@ -106,40 +106,6 @@ def test_none_is_a_plain_copy():
     assert {(row.weight_bits, row.activation_bits) for row in audit(result)} == {(32, 32)}
 
 
-NARROW = {
-    "one output channel": lambda: nn.Conv2d(4, 1, 3),
-    "one input channel": lambda: nn.Conv2d(1, 4, 3),
-    "depthwise": lambda: nn.Conv2d(4, 4, 3, groups=4),
-    "depthwise of one channel": lambda: nn.Conv2d(1, 1, 3, groups=1),
-    "one by one": lambda: nn.Conv2d(1, 1, 1),
-    "one output feature": lambda: nn.Linear(4, 1),
-}
-
-
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize("name", NARROW)
-@pytest.mark.parametrize("quantizer", OURS)
-def test_narrow_layers_train_per_channel_as_their_channels_do_alone(quantizer, name, memory_format):
-    """A layer of one output channel has one scale, as per tensor, but with a dimension for each of the weight's."""
-    torch.manual_seed(0)
-    layer = NARROW[name]()
-    wide = isinstance(layer, nn.Conv2d)
-    if wide:
-        layer = layer.to(memory_format=memory_format)
-    x = torch.randn(3, layer.in_channels, 5, 5) if wide else torch.randn(3, layer.in_features)
-    results = []
-    for per_channel in (True, False):
-        config = QuantizationConfig(quantizer=quantizer, per_channel=per_channel, edge_bits=4)
-        model = quantize(nn.Sequential(layer), config).train()
-        out = model(x)
-        out.square().sum().backward()
-        results.append([out.detach(), *(p.grad.reshape(-1) for p in model.parameters())])
-        assert all(p.grad.shape == p.shape and torch.isfinite(p.grad).all() for p in model.parameters())
-    if layer.weight.shape[0] == 1:
-        for a, b in zip(*results, strict=True):
-            torch.testing.assert_close(a, b)
-
-
 @pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("quantizer", QUANTIZERS)
 def test_deepcopy_computes_the_same_and_shares_nothing(quantizer, per_channel):

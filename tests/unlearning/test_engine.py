@@ -105,7 +105,7 @@ def test_the_residual_of_every_projected_step_is_below_one_in_a_million(problem,
 @pytest.mark.parametrize("strength", [1.0, 3.0])
 @pytest.mark.parametrize("scope", ["global", "layer"])
 def test_with_adam_the_forget_part_of_every_displacement_is_orthogonal_to_the_retain_gradient(
-    problem, original, monkeypatch, scope, strength
+    problem, original, scope, strength
 ):
     """At momentum and decay 0, from what moved alone: displacement = -rate D (retain + forget) tells the D applied."""
     settings = FirstOrder(**SHORT, **ADAM, momentum=0.0, weight_decay=0.0)
@@ -114,15 +114,14 @@ def test_with_adam_the_forget_part_of_every_displacement_is_orthogonal_to_the_re
 
     def watched(update, rate):
         displacement, statistics = displace(update, rate)
-        forget, retain, moved = update.forget.double(), update.retain.double(), displacement.double()
-        total = (update.forget + update.retain).double()
-        part = torch.where(total == 0.0, 0.0, moved * forget / total)
+        retain, total = update.retain.double(), (update.forget + update.retain).double()
+        part = torch.where(total == 0.0, 0.0, displacement.double() * update.forget / total)
         for block in loop.layout.blocks if scope == "layer" else [slice(0, loop.layout.size)]:
             cosines.append(float(torch.cosine_similarity(part[block], retain[block], dim=0)))
         residuals.append(float(update.statistics["residual"]))
         return displacement, statistics
 
-    monkeypatch.setattr(loop.optimizer, "displacement", watched)
+    loop.optimizer.displacement = watched
     loop.run()
     assert len(residuals) == 2 * loop.plan.steps
     assert max(map(abs, cosines)) < 1e-5
