@@ -78,7 +78,7 @@ def test_a_scheduled_run_completes_and_the_champion_changes(project, command):
 
     started = command("up")
     assert started.returncode == 0, started.stderr
-    assert "Model training" in started.stdout
+    assert "workflowType=machine_learning" in started.stdout
     assert command("status").returncode == 0
     pids = {state.name: state.pid for state in servers.status(project)}
     begun = time.monotonic()
