@@ -8,7 +8,7 @@
         update = direction(g_f, g_r)                      # sum, reweight, orthogonal after preconditioning, ...
         update = mask * update
         displacement = optimizer(update, learning rate)   # momentum and weight decay; frozen coordinates taken out
-        parameters += displacement
+        parameters += displacement                        # no learned scale halves or doubles (`ScaleGuard`)
         recorder.step(...)                                # device tensors, read once an epoch
     recorder.end_epoch(model)
 
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from qunlearn.data.batches import ordered_batches
+from qunlearn.quantization import ScaleGuard
 from qunlearn.training import DivergedError
 from qunlearn.unlearning.batch_norm import BatchNormGuard, Part
 from qunlearn.unlearning.directions import Direction, Orthogonal, Update
@@ -106,6 +107,7 @@ class Engine:
         self.batch_norm = BatchNormGuard(self.model, settings.batch_norm)
         self.layout = Layout.of(self.model, units=lsq_units(self.model, data.pool.batch(data.example)[0]))
         self.optimizer = self._optimizer(strict=strict)
+        self.guard = ScaleGuard(self.model)
         self.augment = {part: stream(seed, f"augment/{part}") for part in ("forget", "retain")}
         self.held_out = stream(seed, "held-out")
         self.steps = 0
@@ -162,7 +164,8 @@ class Engine:
             gram = block_grams([displacement, retain.vector], self.layout.blocks).sum(0)
             statistics["displacement_cosine"] = cosine(gram)
         realised = self._forecast(retain, displacement) if last and self.forecast and retain is not None else dict
-        self.layout.move(displacement)
+        with self.guard:
+            self.layout.move(displacement)
         self.steps += 1
         for name, part in (("forget", forget), ("retain", retain)):
             if part is not None:
