@@ -1,0 +1,149 @@
+"""The other blocks of ``params.yaml``, and all of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from cronsim import CronSim, CronSimError
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
+
+from qunlearn.config.base import ConfigError, Seed, Strict
+from qunlearn.config.data import DataConfig, SplitConfig
+from qunlearn.config.explanations import validate
+from qunlearn.config.training import ModelConfig, QuantizationConfig, TrainingConfig
+
+
+class EvaluateConfig(Strict):
+    batch_size: PositiveInt = 1000
+    """Images a forward pass; changes no result."""
+    bootstrap: NonNegativeInt = 1000
+    """Resamples of the intervals of the membership figures; 0 leaves the intervals out."""
+    seed: Seed = 0
+    """Seed of the bootstrap and of balancing."""
+
+
+class RunnerConfig(Strict):
+    """Where the cells of a stage run. The result does not depend on `kind` and `workers`."""
+
+    kind: Literal["threads", "processes", "dask"] = "threads"
+    workers: PositiveInt = 1
+    address: str | None = None
+    """Address of a running Dask scheduler; null starts a local cluster."""
+    torch_threads: PositiveInt | None = None
+    """Threads of one cell; null leaves PyTorch's choice. The number changes the last bits of the weights."""
+
+
+class TrackingConfig(Strict):
+    uri: str = "sqlite:///mlflow.db"
+    """MLflow tracking URI; the environment variable MLFLOW_TRACKING_URI wins."""
+    experiment: str = Field(default="qunlearn", min_length=1)
+    artifacts: Path = Path("mlartifacts")
+    """Where checkpoint bytes go when the URI is a local database."""
+
+
+Port = Annotated[int, Field(ge=1024, le=65535)]
+
+
+class ServersConfig(Strict):
+    """The servers of `qunlearn up`, on 127.0.0.1 only."""
+
+    mlflow_port: Port = 5000
+    prefect_port: Port = 4200
+    start_timeout: PositiveFloat = 180.0
+    """Seconds to wait until a server answers."""
+
+    @model_validator(mode="after")
+    def _distinct(self) -> ServersConfig:
+        if self.mlflow_port == self.prefect_port:
+            raise ValueError(f"mlflow_port and prefect_port must differ, both are {self.mlflow_port}")
+        return self
+
+
+class DeletionConfig(Strict):
+    """The deletion flow that `qunlearn up` serves."""
+
+    cron: str = "0 3 * * *"
+    """When it runs, five cron fields, in UTC."""
+    method: str = "oeu"
+    """Unlearning method, with the settings of its block under `unlearn`."""
+    requests: Path = Path("data/requests")
+    """Folder of request files: `*.txt`, one sample id a line."""
+
+    @field_validator("cron")
+    @classmethod
+    def _five_fields(cls, value: str) -> str:
+        if len(value.split()) != 5:
+            raise ValueError(f"a cron expression has five fields, not {len(value.split())}")
+        try:
+            CronSim(value, datetime(2026, 1, 1))
+        except CronSimError as error:
+            raise ValueError(f"{value!r} is not a cron expression of five fields: {error}") from None
+        return value
+
+
+class Params(Strict):
+    """All of ``params.yaml``."""
+
+    data: DataConfig
+    split: SplitConfig
+    seeds: list[Seed] = Field(min_length=1)
+    """One original, one retrained and one unlearned model per method for each seed."""
+    model: ModelConfig = ModelConfig()
+    quantization: QuantizationConfig = QuantizationConfig()
+    training: TrainingConfig = TrainingConfig()
+    unlearn: dict[str, dict[str, Any]] = Field(min_length=1)
+    """Method name -> its settings; `null` or `{}` takes the method's defaults. Checked by the method's own config."""
+    evaluate: EvaluateConfig = EvaluateConfig()
+    runner: RunnerConfig = RunnerConfig()
+    tracking: TrackingConfig = TrackingConfig()
+    deletion: DeletionConfig = DeletionConfig()
+    servers: ServersConfig = ServersConfig()
+
+    @field_validator("seeds")
+    @classmethod
+    def _unique(cls, value: list[int]) -> list[int]:
+        if len(set(value)) != len(value):
+            raise ValueError(f"each seed once, not {value}")
+        return value
+
+    @field_validator("unlearn", mode="before")
+    @classmethod
+    def _empty_blocks(cls, value: Any) -> Any:
+        return {k: {} if v is None else v for k, v in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Params:
+        if self.split.scenario.kind == "subclass" and self.data.target != "coarse":
+            raise ValueError(
+                "split.scenario.kind: subclass forgets part of a superclass and needs data.target: coarse, "
+                f"not {self.data.target}"
+            )
+        if "retrain" in self.unlearn:
+            raise ValueError("unlearn.retrain: the retrained reference is a stage of its own; take it out of unlearn")
+        if self.deletion.method not in {*self.unlearn, "retrain"}:
+            raise ValueError(
+                f"deletion.method: {self.deletion.method!r} has no block under unlearn; "
+                f"there are {', '.join(self.unlearn)}, and retrain"
+            )
+        return self
+
+
+def load(path: Path | str = "params.yaml") -> Params:
+    """Read and check a parameter file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or holds an unknown key, a wrong value or a contradiction.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; run in the repository's root or name the file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must be a mapping of blocks, found {type(content).__name__}")
+    return validate(Params, content, where=str(path))
