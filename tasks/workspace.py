@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from qunlearn.config import Params, load
-from qunlearn.unlearning import resolve
+from qunlearn.config import ConfigError, Params, load
+from qunlearn.unlearning import methods, resolve
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,11 @@ class Workspace:
         path = Path(params_file).resolve()
         params = load(path)
         resolve(params.unlearn)
+        if params.deletion.method not in methods():
+            known = ", ".join(methods())
+            raise ConfigError(
+                f"{path.name}: deletion.method = {params.deletion.method!r}: no such method; there are {known}"
+            )
         return cls(root=path.parent, params=params)
 
     @property

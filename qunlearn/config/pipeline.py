@@ -68,7 +68,7 @@ class DeletionConfig(Strict):
     cron: str = "0 3 * * *"
     """When it runs, five cron fields, in UTC."""
     method: str = "oeu"
-    """Unlearning method, with the settings of its block under `unlearn`."""
+    """Unlearning method, with the settings of its block under `unlearn`, or its defaults where it has none."""
     requests: Path = Path("data/requests")
     """Folder of request files: `*.txt`, one sample id a line."""
 
@@ -123,11 +123,6 @@ class Params(Strict):
             )
         if "retrain" in self.unlearn:
             raise ValueError("unlearn.retrain: the retrained reference is a stage of its own; take it out of unlearn")
-        if self.deletion.method not in {*self.unlearn, "retrain"}:
-            raise ValueError(
-                f"deletion.method: {self.deletion.method!r} has no block under unlearn; "
-                f"there are {', '.join(self.unlearn)}, and retrain"
-            )
         return self
 
 

@@ -64,7 +64,7 @@ def read_request(path: Path, *, known: Container[str]) -> Request:
         shown = ", ".join(map(str, unknown[:10])) + (", ..." if len(unknown) > 10 else "")
         raise RequestError(
             f"{len(unknown)} of {len(named)} lines name no sample of the image set (line {shown}); "
-            "valid ids are the lines of ids.txt. Nothing of this request was carried out"
+            "valid ids are the lines of data/prepared/ids.txt. Nothing of this request was carried out"
         )
     return Request(path, tuple(dict.fromkeys(line for _, line in named)))
 

@@ -48,6 +48,9 @@ def _notes(evaluation: Evaluation) -> list[str]:
     summary = evaluation["summary"]
     seeds = sorted({seed for row in summary for seed in row["seeds"]})
     floor = evaluation["context"]["noise_floor"]
+    if len(seeds) == 1:
+        without = "no deviations, intervals, noise floor or verdicts"
+        return [f"1 seed ({seeds[0]}): {without}. FA, RA, TA, MIA in percent, Gap in points."]
     notes = [
         f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''} ({', '.join(map(str, seeds))}), mean ± standard deviation; "
         "FA, RA, TA, MIA in percent; Gap in points with 95 % interval. "

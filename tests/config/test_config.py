@@ -178,7 +178,6 @@ BAD = [
         "training: one_cycle warms up by itself; set warmup_epochs: 0",
     ),
     ("training", {"epochs": 2, "warmup_epochs": 2}, "training: warmup_epochs: 2.0 must be less than epochs: 2"),
-    ("deletion.method", "scrub", "deletion.method: 'scrub' has no block under unlearn; there are oeu, fine_tune"),
     ("servers.mlflow_port", 4200, "servers: mlflow_port and prefect_port must differ, both are 4200"),
 ]
 

@@ -93,6 +93,7 @@ CASES: dict[str, tuple[str, Callable[[Path], None], list[str]]] = {
         params(unlearn__oeu={"lambada": 1}),
         ["unlearn.oeu.lambada", "allowed", " lambda,"],
     ),
+    "unknown method of deletion": ("ingest", params(deletion__method="scrub"), ["deletion.method", "scrub", "oeu"]),
     "same seed twice": ("ingest", params(seeds=[1, 1]), ["seeds", "[1, 1]"]),
     "subclass of fine classes": (
         "ingest",
