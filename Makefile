@@ -28,6 +28,7 @@ demo: setup
 	@qunlearn up
 	@dvc repro
 	@qunlearn table
+	@echo "report    $(CURDIR)/report/index.html"
 	@qunlearn status
 
 repro: setup
