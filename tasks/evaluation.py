@@ -15,7 +15,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from qunlearn import checkpoint
-from qunlearn.data.batches import infer
 from qunlearn.data.splits import check_gate
 from qunlearn.evaluation import drift
 from qunlearn.evaluation.suite import measure
@@ -24,15 +23,9 @@ from qunlearn.unlearning import methods
 from tasks.cells import CellContext, dataset_inputs
 from tasks.manifests import Cell
 from tasks.material import Material, use_threads
+from tasks.outputs import subset_outputs
 from tasks.tracking import CellRecord, Store
 from tasks.workspace import Workspace
-
-SUBSETS: dict[str, tuple[str, str | None]] = {
-    "forget": ("train", "forget"),
-    "retain": ("train", "retain"),
-    "validation": ("validation", None),
-    "test": ("test", None),
-}
 
 
 @task(name="evaluate", task_run_name="{cell.name}", cache_policy=NO_CACHE)
@@ -60,7 +53,7 @@ def evaluate_cell(workspace: Workspace, context: CellContext, cell: Cell, origin
         before = model if cell == original else _fetch(store, origin, original, material, Path(temporary) / "original")
         if cell.method == "retrain":
             check_fresh(made, origin)
-        logits, labels = _outputs(workspace, material, model)
+        logits, labels = subset_outputs(material, model, batch_size=params.evaluate.batch_size)
         metrics = measure(
             logits, labels, config=params.evaluate, forgotten_classes=material.split.manifest["forgotten_classes"]
         )
@@ -110,19 +103,6 @@ def _fetch(store: Store, record: CellRecord, cell: Cell, material: Material, fol
             held_out_ids=[*split.ids("train", "forget"), *split.ids("validation"), *split.ids("test")],
         )
     return found.model.to(material.pool.device)
-
-
-def _outputs(
-    workspace: Workspace, material: Material, model: torch.nn.Module
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    logits, labels = {}, {}
-    for name, (partition, subset) in SUBSETS.items():
-        indices = material.indices(partition, subset)
-        logits[name] = (
-            infer(model, material.pool, indices, batch_size=workspace.params.evaluate.batch_size).cpu().numpy()
-        )
-        labels[name] = material.pool.labels[indices].cpu().numpy()
-    return logits, labels
 
 
 def _arrays(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
