@@ -9,7 +9,7 @@ export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONUNBUFFERED := 1
 
-.PHONY: setup demo repro test test-all lint ui down bench clean
+.PHONY: setup demo repro study test test-browser test-all browser-setup lint ui down bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -34,8 +34,23 @@ demo: setup
 repro: setup
 	dvc repro
 
+# make study NAME=fashion-mnist-validation: its parameters into params.yaml, dvc repro, its page in docs/results.
+study: setup
+	@$(BIN)/python -m studies apply $(NAME)
+	@qunlearn up
+	dvc repro
+	@$(BIN)/python -m studies publish $(NAME)
+
 test: setup
 	$(BIN)/python -m pytest -m "not servers and not browser and not slow"
+
+# Installs Chromium and fonts with apt-get where there is no browser.
+browser-setup:
+	.ci/browser-setup
+
+# Pictures of the pages are left in test-artifacts/browser.
+test-browser: setup
+	$(BIN)/python -m pytest -m browser
 
 test-all: setup
 	$(BIN)/python -m pytest

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -137,6 +138,39 @@ def lineage(
 
     store = Store.open(params.tracking, root=params_file.resolve().parent)
     typer.echo(as_text(trace(store, target)), nl=False)
+
+
+@app.command(name="find-models")
+def find_models(
+    sample: Annotated[
+        str,
+        typer.Option(
+            "--sample",
+            metavar="ID",
+            help="Id as in data/prepared/ids.txt, or its first 8 characters or more; for your own images also the "
+            "file's path below data.root, or its sample_id.",
+        ),
+    ],
+    as_json: AsJson = False,
+    params_file: ParamsFile = DEFAULT_PARAMS,
+) -> None:
+    """List every model that was trained on a sample; exit code 1 if no such sample is known."""
+    params, root = _params(params_file), params_file.resolve().parent
+    from flows.services import HOST, record
+    from tasks.samples import resolve_sample
+    from tasks.tracking import Store
+    from tasks.tracking.membership import TrainingLists, models_table
+
+    server = record(root, "mlflow")
+    pages = server.url if server and server.alive() else f"http://{HOST}:{params.servers.mlflow_port}"
+    lists = TrainingLists.read(Store.open(params.tracking, root=root, ui=pages).connection)
+    resolved = resolve_sample(sample, root=root, params=params, trained=lists.known())
+    found = lists.models_with(resolved)
+    if as_json:
+        typer.echo(json.dumps({"sample": resolved, "models": [asdict(model) for model in found]}, indent=2))
+        return
+    typer.echo(f"sample {resolved}")
+    typer.echo(models_table(found), nl=False)
 
 
 def _params(params_file: Path) -> Params:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 
-OUR_PACKAGES = ("qunlearn", "flows", "tasks")
+OUR_PACKAGES = ("qunlearn", "flows", "tasks", "studies")
 
 
 def is_ours(error: BaseException) -> bool:

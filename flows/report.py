@@ -1,4 +1,4 @@
-"""Stage `report`: the page and the table of the last evaluation."""
+"""Stage `report`: the page, the Markdown text and the figures of the last evaluation."""
 
 from prefect import flow
 
@@ -11,10 +11,10 @@ from tasks.workspace import Workspace
 
 @flow(name="report")
 def report(params_file: str = "params.yaml") -> None:
-    """Write `report/index.html`; attach it and the lineage of all models to the pipeline's run."""
+    """Write `report/`; attach its figures and the lineage of all models to the pipeline's run."""
     workspace = Workspace.open(params_file)
     with stage_run("report", workspace) as (store, run, _context):
-        write_report(workspace, run)
+        write_report(workspace, run, store.run(run.parent))
         cells = [cell for stage in MODEL_STAGES for cell in read_manifest(workspace.models(stage))]
         attach(store, run.parent, [store.record_by_digest(c.sha256, cell=c.run_name).model_id for c in cells])
 

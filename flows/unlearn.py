@@ -1,25 +1,36 @@
-"""Stage `unlearn`: every configured method on the original model of every seed."""
+"""Stage `unlearn`: every configured method on the original model of every seed, with settings searched where asked."""
 
 from prefect import flow
 
 from flows.stage import main, stage_run
-from tasks.manifests import read_manifest, write_manifest
-from tasks.unlearning import unlearn_cell
+from qunlearn.unlearning import choices
+from tasks.manifests import read_by_seed, write_manifest
+from tasks.search import select
+from tasks.unlearning import Assignment, unlearn_cell
 from tasks.workspace import Workspace
 
 
 @flow(name="unlearn")
 def unlearn(params_file: str = "params.yaml") -> None:
-    """Apply each method of `params.yaml` to each original model; write `models/unlearn.json`."""
+    """Choose settings on the first seed, apply each method to each original model; write `models/unlearn.json`."""
     workspace = Workspace.open(params_file)
-    originals = {cell.seed: cell for cell in read_manifest(workspace.models("pretrain"))}
-    with stage_run("unlearn", workspace) as (_, _run, context):
+    seeds, asked = workspace.params.seeds, choices(workspace.params.unlearn)
+    originals = read_by_seed(workspace.models("pretrain"), seeds)
+    # Nothing but an oracle may read the retrained models; without one the file need not be there.
+    oracle = any(choice.oracle for choice in asked.values())
+    retrained = read_by_seed(workspace.models("retrain"), seeds[:1]) if oracle else {}
+    with stage_run("unlearn", workspace) as (store, _run, context):
+        selected = select(store, workspace, context, asked, originals=originals, retrained=retrained)
         cells = [
-            unlearn_cell.submit(workspace, context, method, seed, originals[seed])
-            for method in workspace.params.unlearn
-            for seed in workspace.params.seeds
+            unlearn_cell.submit(workspace, context, Assignment(method, seed, originals[seed], selection.config))
+            for method, selection in selected.items()
+            for seed in seeds
         ]
-        write_manifest(workspace.models("unlearn"), [cell.result() for cell in cells])
+        write_manifest(
+            workspace.models("unlearn"),
+            [cell.result() for cell in cells],
+            {method: selection.entry() for method, selection in selected.items()},
+        )
 
 
 if __name__ == "__main__":

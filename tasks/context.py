@@ -9,9 +9,11 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from tasks.versions import stage_hashes
+from tasks.versions import manifest_digest, stage_hashes
 
 PACKAGES = ("torch", "torchvision", "brevitas", "mlflow", "prefect", "dvc")
+VERSIONED = ("data/prepared", "data/splits")
+"""Data whose manifest names all its content."""
 
 
 def run_context(root: Path) -> dict[str, str]:
@@ -52,7 +54,13 @@ def _dvc(root: Path) -> dict[str, str]:
     if not stage:
         return {}
     hashes = stage_hashes(root=root, stage=stage)
-    return {"dvc_stage": stage, **{f"dvc_dep.{path}": md5 for path, md5 in hashes.items()}}
+    # The stage that made the data could not know DVC's digest of it; the manifest's own leads back to its run.
+    manifests = {path: manifest_digest(root / path) for path in VERSIONED if path in hashes and (root / path).is_dir()}
+    return {
+        "dvc_stage": stage,
+        **{f"dvc_dep.{path}": md5 for path, md5 in hashes.items()},
+        **{f"dvc_manifest.{path}": digest for path, digest in manifests.items()},
+    }
 
 
 def _prefect() -> dict[str, str]:
@@ -64,7 +72,8 @@ def _prefect() -> dict[str, str]:
     if not flow_run.id:
         return {}
     tags = {"prefect_flow_run_id": str(flow_run.id)}
-    if flow_run.ui_url:
+    # Without a server's own address Prefect puts the word None in its place.
+    if flow_run.ui_url and not flow_run.ui_url.startswith("None"):
         tags["prefect_flow_run_url"] = str(flow_run.ui_url)
     return tags
 

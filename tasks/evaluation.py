@@ -1,157 +1,112 @@
-"""Evaluate one cell: logits once per subset, every metric from those logits."""
+"""Evaluate one cell: logits once per model and subset, then every figure of the model from those logits."""
 
 from __future__ import annotations
 
-import platform
-import tempfile
-from dataclasses import asdict
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from qunlearn import checkpoint
-from qunlearn.data.splits import check_gate
-from qunlearn.evaluation import drift
+from qunlearn.evaluation.accuracy import accuracy
+from qunlearn.evaluation.relearning import relearn
 from qunlearn.evaluation.suite import measure
-from qunlearn.quantization import audit, integer_codes, scales
-from qunlearn.unlearning import methods
 from tasks.cells import CellContext, dataset_inputs
+from tasks.comparison import Comparison
+from tasks.evaluated_models import fetch_model
 from tasks.manifests import Cell
 from tasks.material import Material, use_threads
-from tasks.outputs import subset_outputs
+from tasks.outputs import SUBSETS, read_logits, subset_labels, subset_outputs, write_logits
+from tasks.statistics import cell_statistics, drifts
 from tasks.tracking import CellRecord, Store
 from tasks.workspace import Workspace
 
+REFERENCE_SUBSETS = ("forget", "test")
+"""What the comparison with other models reads of them."""
 
-@task(name="evaluate", task_run_name="{cell.name}", cache_policy=NO_CACHE)
-def evaluate_cell(workspace: Workspace, context: CellContext, cell: Cell, original: Cell) -> dict[str, Any]:
-    """One entry of ``cells`` in `metrics/evaluation.json`, recorded as a run whose model input is the model."""
-    params = workspace.params
+RELEARN_POINTS = 1.0
+"""A model knows the forget set again when its accuracy is at most so many points below the original's."""
+
+
+@task(name="infer", task_run_name="{cell.name}", cache_policy=NO_CACHE)
+def infer_cell(workspace: Workspace, cell: Cell, folder: Path) -> None:
+    """Keep the model's logits of each subset in `folder`, after the gate."""
+    use_threads(workspace.params.runner.torch_threads)
+    store = Store.open(workspace.params.tracking, root=workspace.root)
+    model, material = fetch_model(store, cell, Material.load(workspace))
+    names = REFERENCE_SUBSETS if cell.method == "shadow" else SUBSETS
+    logits, _ = subset_outputs(material, model, names=names, batch_size=workspace.params.evaluate.batch_size)
+    write_logits(folder, cell, logits)
+
+
+@task(name="evaluate", task_run_name="{compared.cell.name}", cache_policy=NO_CACHE)
+def evaluate_cell(
+    workspace: Workspace, context: CellContext, compared: Comparison, shadows: Sequence[Cell], folder: Path
+) -> dict[str, Any]:
+    """One entry of ``cells`` in `metrics/evaluation.json`, recorded as a run whose model input is the model.
+
+    Args:
+        shadows: models whose logits a membership attack learns from.
+        folder: holds the logits of all models, see `infer_cell`.
+    """
+    params, cell = workspace.params, compared.cell
     use_threads(params.runner.torch_threads)
     store = Store.open(params.tracking, root=workspace.root)
     material = Material.load(workspace)
     made = store.record_by_digest(cell.sha256, cell=cell.run_name)
-    with (
-        tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary,
-        store.cell(
-            f"evaluate {cell.method} seed {cell.seed}",
-            context.stage_run,
-            fingerprint=None,
-            params={"method": cell.method, "seed": cell.seed},
-            tags=context.tags(cell.method, cell.seed),
-        ) as run,
-    ):
+    with store.cell(
+        f"evaluate {cell.method} seed {cell.seed}",
+        context.stage_run,
+        fingerprint=None,
+        params={"method": cell.method, "seed": cell.seed},
+        tags=context.tags(cell.method, cell.seed),
+    ) as run:
         dataset_inputs(run, workspace, material, context="evaluation")
         run.input_model(made.model_id)
-        origin = store.record_by_digest(original.sha256, cell=original.run_name)
-        model = _fetch(store, made, cell, material, Path(temporary) / "model")
-        before = model if cell == original else _fetch(store, origin, original, material, Path(temporary) / "original")
-        if cell.method == "retrain":
-            check_fresh(made, origin)
-        logits, labels = subset_outputs(material, model, batch_size=params.evaluate.batch_size)
-        metrics = measure(
-            logits, labels, config=params.evaluate, forgotten_classes=material.split.manifest["forgotten_classes"]
-        )
-        drifts = _drift(before, model)
-        metrics |= {name: found.total for name, found in drifts.items()}
+        metrics, stats = _figures(workspace, store, made, material, compared, shadows, folder)
         run.metrics(metrics, model_id=made.model_id)
-        return {
-            "method": cell.method,
-            "seed": cell.seed,
-            "scenario": material.split.manifest["scenario"],
-            "metrics": metrics,
-            "stats": {
-                "sha256": cell.sha256,
-                "seconds": made.metrics["seconds"],
-                "forget_passes": made.metrics["forget_passes"],
-                "retain_passes": made.metrics["retain_passes"],
-                "concurrent": made.tags["concurrent"] == "true",
-                "code_flips_by_layer": drifts["code_flips"].layers,
-            },
-            "run_id": made.run_id,
-        }
-
-
-def check_fresh(retrained: CellRecord, original: CellRecord) -> None:
-    """Refuse a reference that started from the original's weights, before or after its training."""
-    start = retrained.tags["initial_sha256"]
-    if start in (original.tags["initial_sha256"], original.digest):
-        raise ValueError(
-            f"run {retrained.run_id}: the retrained model started from the original's weights {start[:12]}; "
-            "it must come from a fresh constructor with a seed of its own"
-        )
-
-
-def _fetch(store: Store, record: CellRecord, cell: Cell, material: Material, folder: Path) -> torch.nn.Module:
-    """The cell's model on the pool's device, after the gate: it must have seen the data that its role says."""
-    found = checkpoint.load(store.fetch(cell.sha256, folder, model_id=record.model_id), digest=cell.sha256)
-    material.check_blueprint(found)
-    material.for_model(found)
-    if cell.method == "original":
-        material.check_gate(found)
-    else:
-        split = material.split
-        check_gate(
-            trained_ids=found.trained_ids,
-            forget_ids=[],
-            retain_ids=split.ids("train", "retain"),
-            held_out_ids=[*split.ids("train", "forget"), *split.ids("validation"), *split.ids("test")],
-        )
-    return found.model.to(material.pool.device)
-
-
-def _arrays(tensors: dict[str, torch.Tensor]) -> dict[str, np.ndarray]:
-    return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
-
-
-def _drift(before: torch.nn.Module, after: torch.nn.Module) -> dict[str, drift.Drift]:
     return {
-        "code_flips": drift.code_flips(_arrays(integer_codes(before)), _arrays(integer_codes(after))),
-        "scale_drift": drift.scale_drift(_arrays(scales(before)), _arrays(scales(after))),
-        "batchnorm_drift": drift.batchnorm_drift(_arrays(before.state_dict()), _arrays(after.state_dict())),
+        "method": cell.method,
+        "seed": cell.seed,
+        "scenario": material.split.manifest["scenario"],
+        "metrics": metrics,
+        "stats": stats,
+        "run_id": made.run_id,
     }
 
 
-def context(workspace: Workspace, originals: list[Cell]) -> dict[str, Any]:
-    """What a reader needs to judge the numbers: parameters, data, bits really in force, versions, hardware."""
-    store = Store.open(workspace.params.tracking, root=workspace.root)
-    material = Material.load(workspace)
-    with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
-        folder = store.fetch(originals[0].sha256, Path(temporary) / "model")
-        layers = audit(checkpoint.load(folder, digest=originals[0].sha256).model)
-    manifest = material.split.manifest
-    return {
-        "params": workspace.params.model_dump(mode="json", exclude={"servers", "deletion"}),
-        "seeds": workspace.params.seeds,
-        "data": {
-            "source": material.image_set.meta.source,
-            "licence": material.image_set.meta.licence,
-            "shape": list(material.image_set.images.shape[1:]),
-            "classes": material.pool.classes,
-            "counts": manifest["counts"],
-            "digests": manifest["digests"],
-            "scenario": {"kind": manifest["scenario"], **manifest["settings"]},
-            "erased_sha256": manifest["erased_sha256"],
-        },
-        "methods": {
-            name: {"title": method.title, "needs": sorted(method.needs)}
-            for name, method in methods().items()
-            if name in workspace.params.unlearn
-        },
-        "audit": [asdict(layer) for layer in layers],
-        "versions": {name: version(name) for name in ("torch", "torchvision", "brevitas", "mlflow", "prefect", "dvc")}
-        | {"python": platform.python_version()},
-        "hardware": hardware(material.pool.device),
-    }
-
-
-def hardware(device: torch.device) -> str:
-    """One line that names the processor, or the accelerator, that the numbers were made on."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
+def _figures(
+    workspace: Workspace,
+    store: Store,
+    made: CellRecord,
+    material: Material,
+    compared: Comparison,
+    shadows: Sequence[Cell],
+    folder: Path,
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Metrics and statistics of the model."""
+    params = workspace.params.evaluate
+    logits, labels = read_logits(folder, compared.cell), subset_labels(material)
+    metrics = measure(
+        logits,
+        labels,
+        config=params,
+        forgotten_classes=material.split.manifest["forgotten_classes"],
+        reference=read_logits(folder, compared.reference) if compared.reference else None,
+        shadows=[read_logits(folder, shadow) for shadow in shadows] or None,
+    )
+    original, _ = fetch_model(store, compared.original, material)
+    model, own = fetch_model(store, compared.cell, material)
+    moved = drifts(original, model)
+    metrics |= {name: found.total for name, found in moved.items()}
+    if "peak_memory_mb" in made.metrics:
+        metrics["peak_memory_mb"] = made.metrics["peak_memory_mb"]
+    stats = cell_statistics(store, made, model, material, logits=logits, labels=labels, moved=moved)
+    if params.relearn is not None:
+        known = accuracy(read_logits(folder, compared.original)["forget"], labels["forget"])
+        target = max(0.0, known - RELEARN_POINTS)
+        forget = own.indices("train", "forget")
+        back = relearn(model, own.pool, forget, target=target, config=params.relearn, seed=params.seed)
+        metrics["relearn_steps"], stats["relearn_reached"] = float(back.steps), back.reached
+    return metrics, stats

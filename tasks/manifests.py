@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from qunlearn.config import ConfigError
 from tasks.files import read_json, write_json
@@ -25,14 +27,24 @@ class Cell:
 
     @property
     def run_name(self) -> str:
-        """Name of the run in MLflow that made it."""
+        """Name of the cell in MLflow that made it."""
         return f"{self.method} seed {self.seed}"
 
 
-def write_manifest(path: Path, cells: list[Cell]) -> None:
-    """Write the digests of a stage's models. No run ids: an identical rebuild gives an identical file."""
-    content = {c.name: {"method": c.method, "seed": c.seed, "sha256": c.sha256} for c in cells}
-    write_json(path, {"format": 1, "cells": content})
+def write_manifest(path: Path, cells: list[Cell], choices: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    """Write the digests of a stage's models. No run ids: an identical rebuild gives an identical file.
+
+    Args:
+        choices: method -> how its settings were chosen, see `tasks.search.Selection.entry`; None for models that have
+            no choice of settings.
+    """
+    content: dict[str, Any] = {
+        "format": 1,
+        "cells": {c.name: {"method": c.method, "seed": c.seed, "sha256": c.sha256} for c in cells},
+    }
+    if choices is not None:
+        content["choices"] = choices
+    write_json(path, content)
 
 
 def read_manifest(path: Path) -> list[Cell]:
@@ -41,4 +53,34 @@ def read_manifest(path: Path) -> list[Cell]:
     try:
         return [Cell(c["method"], c["seed"], c["sha256"]) for c in content["cells"].values()]
     except (KeyError, TypeError, AttributeError):
-        raise ConfigError(f"{path}: not a manifest of models; run `dvc repro {path.stem}` to write it again") from None
+        raise _not_a_manifest(path) from None
+
+
+def read_choices(path: Path) -> dict[str, dict[str, Any]]:
+    """Method -> how its settings were chosen; empty for models that have no choice of settings.
+
+    Raises:
+        ConfigError: as from `read_manifest`.
+    """
+    choices = read_json(path, made_by=path.stem).get("choices", {})
+    if not isinstance(choices, dict) or not all(isinstance(choice, dict) for choice in choices.values()):
+        raise _not_a_manifest(path)
+    return choices
+
+
+def read_by_seed(path: Path, seeds: Sequence[int]) -> dict[int, Cell]:
+    """The models of a stage that makes one for each seed.
+
+    Raises:
+        ConfigError: as from `read_manifest`, or when a seed has no model.
+    """
+    cells = {cell.seed: cell for cell in read_manifest(path)}
+    if missing := [seed for seed in seeds if seed not in cells]:
+        raise ConfigError(
+            f"{path}: has models of the seeds {sorted(cells)}, none of {missing}; run `dvc repro {path.stem}`"
+        )
+    return cells
+
+
+def _not_a_manifest(path: Path) -> ConfigError:
+    return ConfigError(f"{path}: not a manifest of models; run `dvc repro {path.stem}` to write it again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,63 +11,149 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from qunlearn import checkpoint
+from qunlearn.checkpoint import Checkpoint
 from qunlearn.config import Strict
 from qunlearn.progress import epoch_printer
 from qunlearn.reporting.conflict import has_conflicts
 from qunlearn.reporting.figures import conflict_figure
-from qunlearn.unlearning import Problem, Result, get, resolve
+from qunlearn.training import DivergedError
+from qunlearn.unlearning import Problem, Result, get
 from qunlearn.unlearning import run as run_method
 from tasks.cells import CellContext, dataset_inputs
 from tasks.fingerprint import fingerprint, unlearning_modules
 from tasks.manifests import Cell
 from tasks.material import Material, use_threads
+from tasks.peak_memory import peak_memory
 from tasks.tracking import CellRecord, Run, Store
+from tasks.tracking.records import FINGERPRINT_TAG
 from tasks.workspace import Workspace, derived_seed
 
+DIVERGED_TAG = "diverged"
+"""On the run of a cell that became NaN or infinite."""
 
-@task(name="unlearn", task_run_name="{method} seed {seed}", cache_policy=NO_CACHE)
-def unlearn_cell(workspace: Workspace, context: CellContext, method: str, seed: int, parent: Cell) -> Cell:
+
+@dataclass(frozen=True)
+class Trial:
+    """Marks a cell that is computed to choose settings, as number `number` (from 1) of its search."""
+
+    number: int
+    candidate: str
+    """The candidate's settings, for people."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What one cell is to compute; small and picklable, so that it travels to any runner.
+
+    A trial and a final cell with the same settings are the same cell: they share a fingerprint, and one stands in for
+    the other.
+    """
+
+    method: str
+    seed: int
+    parent: Cell
+    config: Strict
+    trial: Trial | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of the cell; the models of all trials have it, because one of them becomes the cell's model."""
+        return f"{self.method} seed {self.seed}"
+
+    @property
+    def label(self) -> str:
+        """What people see: trials are told apart."""
+        return self.name if self.trial is None else f"{self.name}, {self.trial.candidate}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The run that answers an assignment, and the digest of its weights; None and a reason where a trial diverged."""
+
+    run_id: str
+    digest: str | None
+    reason: str = ""
+
+
+@task(name="unlearn", task_run_name="{assignment.label}", cache_policy=NO_CACHE)
+def unlearn_cell(workspace: Workspace, context: CellContext, assignment: Assignment) -> Cell:
     """An unlearned model as a finished MLflow run with its weights, reused where an equal one exists."""
+    outcome = unlearned(workspace, context, assignment)
+    assert outcome.digest is not None, "only a trial may diverge without an error"
+    return Cell(assignment.method, assignment.seed, outcome.digest)
+
+
+def unlearned(workspace: Workspace, context: CellContext, assignment: Assignment) -> Outcome:
+    """The finished run that made this cell, found or made now.
+
+    A trial that diverged before is not repeated: its settings, data and parent are the same.
+
+    Raises:
+        DivergedError: of a cell that is no trial.
+    """
     params = workspace.params
     use_threads(params.runner.torch_threads)
     store = Store.open(params.tracking, root=workspace.root)
     material = Material.load(workspace)
-    config = resolve({method: params.unlearn[method]})[method]
+    settings, mark = _fingerprint(workspace, material, assignment)
+    slot = assignment.name if assignment.trial is None else f"trial {assignment.trial.number}"
+    if (found := store.find_cell(mark)) is not None:
+        context.note_reused(store, slot, found)
+        return Outcome(found.run_id, found.digest)
+    if assignment.trial is not None and (diverged := _diverged_before(store, mark)) is not None:
+        store.run(context.stage_run).tag({f"reused.{slot}": diverged.run_id})
+        return diverged
+    origin = store.record_by_digest(assignment.parent.sha256, cell=assignment.parent.run_name)
+    tags = context.tags(assignment.method, assignment.seed)
+    try:
+        with store.cell(
+            assignment.name, context.stage_run, fingerprint=mark, params=settings, tags=tags, label=assignment.label
+        ) as run:
+            dataset_inputs(run, workspace, material, context="unlearning")
+            run.input_model(origin.model_id)
+            digest = _unlearn(run, store, material, assignment, origin, workspace)
+    except DivergedError as error:
+        run.tag({DIVERGED_TAG: "true"})
+        if assignment.trial is None:
+            raise
+        return Outcome(run.id, None, str(error))
+    return Outcome(run.id, digest)
+
+
+def _fingerprint(workspace: Workspace, material: Material, assignment: Assignment) -> tuple[dict[str, object], str]:
+    """All that decides the cell's weights, as parameters of its run and as one digest."""
     settings = {
-        "method": method,
-        "seed": seed,
-        "config": config.model_dump(mode="json"),
-        "training": params.training.model_dump(mode="json"),
+        "method": assignment.method,
+        "seed": assignment.seed,
+        "config": assignment.config.model_dump(mode="json"),
+        "training": workspace.params.training.model_dump(mode="json"),
         **material.settings(torch.cat([material.indices("train"), material.indices("validation")])),
     }
     digests = [material.split.digest("train", "forget"), material.split.digest("train", "retain")]
     mark = fingerprint(
         params=settings,
         split_digest="/".join([*digests, material.split.digest("validation", None)]),
-        parent_digest=parent.sha256,
-        modules=(*unlearning_modules(get(method).module), "tasks.material", "tasks.workspace", __name__),
+        parent_digest=assignment.parent.sha256,
+        modules=(
+            *unlearning_modules(get(assignment.method).module),
+            "tasks.material",
+            "tasks.workspace",
+            __name__,
+        ),
     )
-    name = f"{method} seed {seed}"
-    if (found := store.find_cell(mark)) is not None:
-        context.note_reused(store, name, found)
-        return Cell(method, seed, found.digest)
-    origin = store.record_by_digest(parent.sha256, cell=parent.run_name)
-    with store.cell(name, context.stage_run, fingerprint=mark, params=settings, tags=context.tags(method, seed)) as run:
-        dataset_inputs(run, workspace, material, context="unlearning")
-        run.input_model(origin.model_id)
-        digest = _unlearn(run, store, material, method, seed, config, origin, workspace)
-    return Cell(method, seed, digest)
+    return settings, mark
+
+
+def _diverged_before(store: Store, mark: str) -> Outcome | None:
+    condition = f"tags.{FINGERPRINT_TAG} = '{mark}' and tags.{DIVERGED_TAG} = 'true'"
+    for run in store.connection.runs(condition):
+        # The store puts the type of an error before its message.
+        return Outcome(run.info.run_id, None, run.data.tags.get("error", "").partition(": ")[2] or "it diverged")
+    return None
 
 
 def _unlearn(
-    run: Run,
-    store: Store,
-    material: Material,
-    method: str,
-    seed: int,
-    config: Strict,
-    origin: CellRecord,
-    workspace: Workspace,
+    run: Run, store: Store, material: Material, assignment: Assignment, origin: CellRecord, workspace: Workspace
 ) -> str:
     with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
         folder = store.fetch(origin.digest, Path(temporary) / "parent", model_id=origin.model_id)
@@ -74,24 +161,7 @@ def _unlearn(
         material.check_blueprint(parent)
         material.check_gate(parent)
         material = material.for_model(parent)
-        problem = Problem(
-            pool=material.pool,
-            forget=material.indices("train", "forget"),
-            retain=material.indices("train", "retain"),
-            validation=material.indices("validation"),
-            fresh=lambda: parent.blueprint.build(seed=derived_seed(seed, "fresh/weights")).to(material.pool.device),
-            recipe=workspace.params.training,
-        )
-        with epoch_printer(f"{method} seed {seed}") as progress:
-            result = run_method(
-                method,
-                parent.model.to(material.pool.device),
-                problem,
-                config,
-                seed=derived_seed(seed, f"unlearn/{method}"),
-                on_epoch=progress,
-            )
-        record_statistics(run, result)
+        result = _result(run, material, assignment, parent, workspace)
         folder = Path(temporary) / "checkpoint"
         digest = checkpoint.save(
             result.model,
@@ -99,30 +169,58 @@ def _unlearn(
             blueprint=parent.blueprint,
             trained_ids=material.split.ids("train", "retain"),
             extra={
-                "method": method,
-                "seed": seed,
+                "method": assignment.method,
+                "seed": assignment.seed,
                 "parent": origin.digest,
-                "config": config.model_dump(mode="json"),
+                "config": assignment.config.model_dump(mode="json"),
                 "interface": parent.extra["interface"],
             },
         )
         run.output_model(
             folder,
-            name=f"{method}-seed{seed}",
+            name=f"{assignment.method}-seed{assignment.seed}",
             digest=digest,
             tags={
-                "method": method,
-                "seed": str(seed),
+                "method": assignment.method,
+                "seed": str(assignment.seed),
                 "parent_sha256": origin.digest,
                 "forgot": material.split.digest("train", "forget"),
-                "forgot_count": str(len(problem.forget)),
+                "forgot_count": str(len(material.indices("train", "forget"))),
             },
             params={
                 "quantization": parent.blueprint.quantization.model_dump(mode="json"),
-                "method": config.model_dump(mode="json"),
+                "method": assignment.config.model_dump(mode="json"),
             },
         )
     return digest
+
+
+def _result(run: Run, material: Material, assignment: Assignment, parent: Checkpoint, workspace: Workspace) -> Result:
+    """Run the method, and record what it reports."""
+    device = material.pool.device
+    method, seed = assignment.method, assignment.seed
+    problem = Problem(
+        pool=material.pool,
+        forget=material.indices("train", "forget"),
+        retain=material.indices("train", "retain"),
+        validation=material.indices("validation"),
+        fresh=lambda: parent.blueprint.build(seed=derived_seed(seed, "fresh/weights")).to(device),
+        recipe=workspace.params.training,
+    )
+    model = parent.model.to(device)
+    with epoch_printer(assignment.label) as progress, peak_memory(device) as peak:
+        result = run_method(
+            method,
+            model,
+            problem,
+            assignment.config,
+            seed=derived_seed(seed, f"unlearn/{method}"),
+            on_epoch=progress,
+        )
+    if peak.megabytes is not None:
+        run.metrics({"peak_memory_mb": peak.megabytes})
+    record_statistics(run, result)
+    return result
 
 
 def record_statistics(run: Run, result: Result) -> None:

@@ -82,7 +82,10 @@ def _models_of(annotation: Any) -> tuple[type[BaseModel] | None, dict[str, type[
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation, {}
     options: dict[str, type[BaseModel]] = {}
-    for member in getattr(annotation, "__args__", ()):
+    members = getattr(annotation, "__args__", ())
+    if len(members) == 2 and type(None) in members:
+        return _models_of(next(one for one in members if one is not type(None)))
+    for member in members:
         if not (isinstance(member, type) and issubclass(member, BaseModel)):
             nested = _models_of(member)[1]
             options.update(nested)

@@ -16,13 +16,33 @@ from qunlearn.config.explanations import validate
 from qunlearn.config.training import ModelConfig, QuantizationConfig, TrainingConfig
 
 
+class RelearnConfig(Strict):
+    """How `relearn_steps` is measured: plain SGD on the forget images."""
+
+    limit: PositiveInt = 100
+    """Optimizer steps after which the attempt ends."""
+    learning_rate: PositiveFloat = 0.01
+    batch_size: PositiveInt = 64
+
+
 class EvaluateConfig(Strict):
     batch_size: PositiveInt = 1000
     """Images a forward pass; changes no result."""
     bootstrap: NonNegativeInt = 1000
     """Resamples of the intervals of the membership figures; 0 leaves the intervals out."""
     seed: Seed = 0
-    """Seed of the bootstrap and of balancing."""
+    """Seed of the bootstrap, of balancing and of relearning."""
+    shadows: NonNegativeInt = 0
+    """Shadow models of the likelihood ratio attack, each one more training on the retained images; 0 leaves it out."""
+    relearn: RelearnConfig | None = None
+    """Measure how many steps bring the forget images back; null leaves it out."""
+
+    @field_validator("shadows")
+    @classmethod
+    def _enough_for_a_variance(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("one shadow model gives no variance; give 2 or more, or 0 to leave the attack out")
+        return value
 
 
 class RunnerConfig(Strict):
@@ -68,7 +88,10 @@ class DeletionConfig(Strict):
     cron: str = "0 3 * * *"
     """When it runs, five cron fields, in UTC."""
     method: str = "oeu"
-    """Unlearning method, with the settings of its block under `unlearn`, or its defaults where it has none."""
+    """Unlearning method, with the settings of its block under `unlearn`, or its defaults where it has none.
+
+    A deletion never searches: of a `grid` it knows nothing, and takes the method's defaults for the settings in it.
+    """
     requests: Path = Path("data/requests")
     """Folder of request files: `*.txt`, one sample id a line."""
 
@@ -95,7 +118,11 @@ class Params(Strict):
     quantization: QuantizationConfig = QuantizationConfig()
     training: TrainingConfig = TrainingConfig()
     unlearn: dict[str, dict[str, Any]] = Field(min_length=1)
-    """Method name -> its settings; `null` or `{}` takes the method's defaults. Checked by the method's own config."""
+    """Method name -> its settings; `null` or `{}` takes the method's defaults. Checked by the method's own config.
+
+    Two further keys: `grid`, setting -> list of values, is searched on the first of the seeds, without the retrained
+    model; with `oracle: true` the search minimises the true gap to it instead, and the method is marked for that.
+    """
     evaluate: EvaluateConfig = EvaluateConfig()
     runner: RunnerConfig = RunnerConfig()
     tracking: TrackingConfig = TrackingConfig()

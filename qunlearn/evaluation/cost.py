@@ -1,4 +1,4 @@
-"""What a method costs beside retraining: in wall time, and in samples processed, which no machine changes."""
+"""What a method costs beside retraining: in wall time, in memory, and in samples, which no machine changes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ def cost_ratios(
 
     Args:
         stats, retrain: of one cell each: `seconds` (wall time) and, where known, `forget_passes` and `retain_passes`
-            (forward and backward passes over the whole subset).
+            (forward and backward passes over the whole subset) and `peak_memory_mb` (how far the peak rose).
         forget_samples, retain_samples: sizes of the subsets.
 
     Returns:
-        `cost_ratio` by seconds and `work_ratio` by samples processed; each only where both runs know their share.
+        `cost_ratio` by seconds, `work_ratio` by samples processed and `memory_ratio` by peak memory; each only where
+        both runs know their share. There is no `memory_ratio` where retraining raised no peak: a process that needed
+        more before hides what a later run needs.
 
     Raises:
         ValueError: retraining took no time or touched no sample.
@@ -32,6 +34,9 @@ def cost_ratios(
             for run in (stats, retrain)
         )
         ratios["work_ratio"] = own / _positive(reference, "samples")
+    memory = "peak_memory_mb"
+    if memory in stats and retrain.get(memory):
+        ratios["memory_ratio"] = float(stats[memory]) / float(retrain[memory])
     return ratios
 
 

@@ -1,34 +1,50 @@
 """Membership inference: can the forgotten samples still be told from samples the model never saw?
 
-`mia_confidence` is the field's number (Jia et al., arXiv 2304.04934; Fan et al., arXiv 2310.12508), kept for
-comparison: the closer to the retrained model's value the better. `auc` and `tpr_at_fpr` set forgotten against test
+`svc_attacks` are the field's numbers (Jia et al., arXiv 2304.04934; Fan et al., arXiv 2310.12508), kept for
+comparison: the closer to the retrained model's values the better. `auc` and `tpr_at_fpr` set forgotten against test
 samples directly; 0.5 and the false positive rate itself mean that they cannot be told apart.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from sklearn.svm import SVC
 
 from qunlearn.evaluation.arrays import Floats, Ints
+from qunlearn.evaluation.attack_features import svc_features
 
 
-def mia_confidence(*, retain: Floats, test: Floats, forget: Floats) -> float:
-    """Percent of forget samples that a confidence attack calls non-members.
+def svc_attack(*, retain: Floats, test: Floats, forget: Floats) -> float:
+    """Percent of forget samples that a support vector machine calls non-members, from one feature of each sample.
 
-    The attack is a support vector machine (RBF kernel, C = 3, gamma = 1 / features = 1) on the softmax probability of
-    the true label. Its members are the first len(test) retained samples, its non-members all test samples.
+    The attack (RBF kernel, C = 3, gamma = 1 / features) learns from as many retained samples as there are test samples,
+    the first in dataset order, as members, and from all test samples as non-members.
 
     Args:
-        retain: confidences of the retained training samples in dataset order, [R]
-        test: confidences of the test samples, [T]
-        forget: confidences of the forget samples, [F]
+        retain: feature of the retained training samples in dataset order, [R] or [R, D]
+        test: of the test samples, [T] or [T, D]
+        forget: of the forget samples, [F] or [F, D]
     """
-    members = retain[: len(test)]
-    points = np.concatenate([members, test])[:, None]
-    is_member = np.concatenate([np.ones(len(members), dtype=np.int64), np.zeros(len(test), dtype=np.int64)])
-    attack = SVC(C=3, gamma="auto", kernel="rbf").fit(points, is_member)
-    return 100.0 * float(np.mean(attack.predict(forget[:, None]) == 0))
+    members, outsiders, asked = (x.reshape(len(x), -1) for x in (retain[: len(test)], test, forget))
+    is_member = np.concatenate([np.ones(len(members), dtype=np.int64), np.zeros(len(outsiders), dtype=np.int64)])
+    attack = SVC(C=3, gamma="auto", kernel="rbf").fit(np.concatenate([members, outsiders]), is_member)
+    return 100.0 * float(np.mean(attack.predict(asked) == 0))
+
+
+def svc_attacks(logits: Mapping[str, Floats], labels: Mapping[str, Ints]) -> dict[str, float]:
+    """`svc_attack` on each of the `svc_features`, as `mia_<feature>` in percent; no sample is left out.
+
+    Args:
+        logits: of `forget`, `retain` and `test`, [N, K] each; labels: [N] each.
+    """
+    counts = {"forget": None, "retain": len(labels["test"]), "test": None}
+    features = {name: svc_features(logits[name][:count], labels[name][:count]) for name, count in counts.items()}
+    return {
+        f"mia_{feature}": svc_attack(**{name: features[name][feature] for name in counts})
+        for feature in features["forget"]
+    }
 
 
 def matched(forget_labels: Ints, test_labels: Ints, *, seed: int) -> tuple[Ints, Ints]:

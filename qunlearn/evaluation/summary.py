@@ -12,6 +12,7 @@ from qunlearn.evaluation.gap import GAP_METRICS, average_gap, noise_floor, t_int
 from qunlearn.evaluation.verdict import judge, margin, worst
 
 REFERENCE, ORIGINAL = "retrain", "original"
+_TRAINED_ON = {ORIGINAL: ["forget", "retain"], REFERENCE: ["retain"]}
 
 Cell = dict[str, Any]
 """{"method", "seed", "scenario", "metrics", "stats", "run_id"}: one model, measured."""
@@ -20,16 +21,17 @@ Cell = dict[str, Any]
 def assemble(cells: Iterable[Mapping[str, Any]], context: Mapping[str, Any]) -> dict[str, Any]:
     """The evaluation of a whole experiment, ready for `json.dumps(..., allow_nan=False)`.
 
-    Adds `average_gap`, `cost_ratio` and `work_ratio` to the cells' metrics (the ratios not to the original's, which
-    unlearned nothing), `noise_floor` to the context, and the summary: rows in the order original, retrain, then the
-    methods as they first appear, each with `method`, `seeds`, `mean`, `std`, `interval` (95 % t) by metric,
-    `gap_ratio`, `verdict`, `verdicts` by figure and `concurrent` (its times were not taken alone).
+    Adds `average_gap` and the ratios of `cost.cost_ratios` to the cells' metrics (the ratios not to the original's,
+    which unlearned nothing), `noise_floor` to the context, and the summary: rows in the order original, retrain, then
+    the methods as they first appear, each with `method`, `seeds`, `mean`, `std`, `interval` (95 % t) by metric,
+    `gap_ratio`, `verdict`, `verdicts` by figure, `concurrent` (its times were not taken alone), and where known
+    `selected_by` (how its settings were chosen) and `data_access` (what it was allowed to see).
     Figures that need more seeds than there are, are None.
 
     Args:
         cells: each with `method`, `seed`, `scenario`, `metrics` (see `suite.measure`), `stats` (see `cost.cost_ratios`)
             and `run_id`.
-        context: what was run; kept as it is.
+        context: what was run; kept as it is. `context["methods"][method]` holds `selected_by` and `data_access`.
 
     Raises:
         ValueError: no cells, a cell twice, a missing key, cells of several scenarios, a seed without retrained model.
@@ -41,7 +43,10 @@ def assemble(cells: Iterable[Mapping[str, Any]], context: Mapping[str, Any]) -> 
     completed.sort(key=lambda cell: {ORIGINAL: 0, REFERENCE: 1}.get(cell["method"], 2))
     floor = noise_floor([retrained[seed]["metrics"] for seed in sorted(retrained)])
     names = dict.fromkeys(cell["method"] for cell in completed)
-    rows = [_row(name, [c for c in completed if c["method"] == name], retrained, floor) for name in names]
+    rows = [
+        _row(name, [c for c in completed if c["method"] == name], retrained, floor) | _chosen_on(name, context)
+        for name in names
+    ]
     return {"context": {**context, "noise_floor": floor}, "cells": completed, "summary": rows}
 
 
@@ -98,6 +103,13 @@ def _row(method: str, cells: Sequence[Cell], retrained: Mapping[int, Cell], floo
         "concurrent": any(bool(cell["stats"].get("concurrent")) for cell in cells),
     }
     return row | (_verdicts(cells, retrained) if method != REFERENCE else {"verdict": "reference", "verdicts": {}})
+
+
+def _chosen_on(method: str, context: Mapping[str, Any]) -> dict[str, Any]:
+    if method in _TRAINED_ON:
+        return {"selected_by": None, "data_access": list(_TRAINED_ON[method])}
+    known = context.get("methods", {}).get(method, {})
+    return {key: known[key] for key in ("selected_by", "data_access") if key in known}
 
 
 def _verdicts(cells: Sequence[Cell], retrained: Mapping[int, Cell]) -> dict[str, Any]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from qunlearn.evaluation.arrays import Floats, log_probabilities
+from qunlearn.evaluation.attack_features import entropies
 
 
 def mean_entropy(logits: Floats) -> float:
     """Mean H(p) / log K over [N, K] logits: 0 = every prediction is certain, 1 = every prediction is uniform."""
-    logs = log_probabilities(logits)
-    return float(-(np.exp(logs) * logs).sum(axis=1).mean() / np.log(logits.shape[1]))
+    return float(entropies(logits).mean() / np.log(logits.shape[1]))
 
 
 def mean_max_probability(logits: Floats) -> float:

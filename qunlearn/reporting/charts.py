@@ -7,14 +7,16 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from qunlearn.evaluation.summary import REFERENCE
-from qunlearn.reporting.content import Evaluation, Row, number
+from qunlearn.reporting.content import SIGNS
+from qunlearn.reporting.source import Phrase, Piece, Value, joined, pieces
+from qunlearn.reporting.study import Model, Study, phrase
 from qunlearn.reporting.svg import Canvas, Scale, label, ticks
 
 CHARACTER = 7.3
 """Width of one character of figure text, in user units, rounded up."""
+ORACLE_WIDTH = 50.0
+"""Width of the mark beside an oracle's name, with its space."""
 ROUND = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
-
 
 MEANING = {
     "forget_accuracy": ("\N{LEFTWARDS ARROW} over", "under \N{RIGHTWARDS ARROW}"),
@@ -29,87 +31,88 @@ MEANING = {
 class Estimate:
     """One drawn row: the mean, its interval, the value and the tip of each seed."""
 
-    method: str
+    model: Model
     verdict: str
-    mean: float
+    mean: Value
     interval: tuple[float, float] | None
     seeds: Mapping[int, float]
-    tips: Mapping[int, str]
+    tips: Mapping[int, Phrase]
 
 
-def gap_chart(evaluation: Evaluation, *, width: float) -> str:
+def gap_chart(study: Study, *, width: float) -> str:
     """Average gap of each model but the reference, smallest first, against the noise floor."""
-    rows = sorted(
-        (row for row in evaluation["summary"] if row["method"] != REFERENCE),
-        key=lambda row: float(row["mean"]["average_gap"]),
-    )
-    floor = evaluation["context"]["noise_floor"]
-    top, pitch = 30.0, 34.0
-    canvas = Canvas(width, top + pitch * len(rows) + 46)
-    left = _label_width(rows)
-    scale = _gap_scale(evaluation, rows, left, width - (64.0 if width < 500 else 150.0))
+    rows = sorted((_gap_estimate(study, model) for model in study.compared), key=lambda row: float(row.mean.number))
+    top, pitch, wide = 30.0, 34.0 if len(rows) < 12 else 27.0, width >= 500
     bottom = top + pitch * len(rows)
-    _axis(canvas, scale, _gap_ticks(scale), top, bottom, "average gap, percentage points" + _scale_note(scale))
+    canvas, left = Canvas(width, bottom + 46), _label_width(study.compared)
+    scale = _gap_scale(study, rows, left, width - (152.0 if wide else 58.0))
+    _axis(canvas, scale, _gap_ticks(scale), top, bottom, "average gap, points" + _scale_note(scale))
+    floor = study.floor
     if floor is not None:
-        canvas.rectangle(scale.start, top, scale(floor) - scale.start, bottom - top, css="band")
-        canvas.line(scale(floor), top - 6, scale(floor), bottom, css="reference")
-        canvas.text(scale(floor), top - 11, f"noise floor {floor:.2f}", css="note", anchor=_anchor(scale, floor))
+        canvas.rectangle(scale.start, top, scale(floor.number) - scale.start, bottom - top, css="band")
+        canvas.line(scale(floor.number), top - 6, scale(floor.number), bottom, css="reference")
+        place = _anchor(scale, floor.number)
+        canvas.text(scale(floor.number), top - 11, ["noise floor ", floor], css="note", anchor=place)
     for i, row in enumerate(rows):
         y = top + pitch * (i + 0.5)
-        canvas.text(left - 10, y + 4.5, row["method"], css="name", anchor="end")
-        _draw(canvas, scale, y, _gap_estimate(evaluation, row), radius=6.0)
-        canvas.text(width - 4, y + 4.5, _gap_text(row, wide=width >= 500), css="value", anchor="end")
-    values = "; ".join(f"{row['method']} {row['mean']['average_gap']:.2f}" for row in rows)
-    described = f"Average gap in percentage points: {values}. Noise floor {number(floor)}."
+        canvas.text(left - 12, y + 4.5, row.model.named, css="name", anchor="end")
+        _draw(canvas, scale, y, row, radius=8.0)
+        canvas.text(width - 4, y + 4.5, _gap_text(study, row, wide=wide), css="value", anchor="end")
+    values = joined([[*row.model.named, " ", row.mean] for row in rows], "; ")
+    described = ["Average gap in percentage points: ", *values, ". Noise floor ", *pieces(phrase(floor)), "."]
     return canvas.finish(title="Average gap to the retrained model", description=described)
 
 
-def reference_chart(evaluation: Evaluation, *, metric: str, title: str, width: float = 420.0) -> str:
+def reference_chart(study: Study, *, metric: str, title: str, width: float = 420.0) -> str:
     """One figure of each model beside the retrained model's line and margin.
 
     Bars and small dots show differences to the retrained model of the same seed, drawn at its mean: what the verdict
     judges. So a bar inside the band reads `within`.
     """
-    reference = next(row for row in evaluation["summary"] if row["method"] == REFERENCE)
-    centre, pitch, top = reference["mean"][metric], 25.0, 26.0
-    rows = [row for row in evaluation["summary"] if row["method"] != REFERENCE]
-    estimates = [_beside(evaluation, row, metric, centre) for row in rows]
-    allowed = rows[0]["verdicts"][metric]["margin"] if rows else 0.0
-    limit = _limit([abs(e.mean - centre) for e in estimates], allowed)
-    low, high = _range(estimates, centre, allowed, limit)
-    left, bottom = _label_width(rows), top + pitch * len(rows)
-    canvas, scale = Canvas(width, bottom + 44), Scale(low, high, left + 8, width - 64)
+    centre = study.mean(study.reference, metric)
+    estimates = [_beside(study, model, metric) for model in study.compared]
+    if centre is None or not estimates:
+        return ""
+    middle, pitch, top = float(centre.number), 25.0, 26.0
+    margin = study.value("summary", estimates[0].model.place, "verdicts", metric, "margin")
+    allowed = float(margin.number) if margin else 0.0
+    limit = _limit([abs(e.mean.number - middle) for e in estimates], allowed)
+    low, high = _range(estimates, middle, allowed, limit)
+    left, bottom = _label_width(study.compared), top + pitch * len(estimates)
+    canvas, scale = Canvas(width, bottom + 44), Scale(low, high, left + 8, width - 58)
     _axis(canvas, scale, ticks(max(low, 0.0), min(high, 100.0), count=4), top, bottom, "")
     canvas.text(scale.start, bottom + 36, MEANING[metric][0], css="tick")
     canvas.text(scale.end, bottom + 36, MEANING[metric][1], css="tick", anchor="end")
-    start, end = scale(centre - allowed), scale(centre + allowed)
+    start, end = scale(middle - allowed), scale(middle + allowed)
     canvas.rectangle(start, top, end - start, bottom - top, css="band")
-    canvas.line(scale(centre), top - 6, scale(centre), bottom, css="reference")
-    canvas.text(scale(centre), top - 11, f"retrain {centre:.2f}", css="note", anchor=_anchor(scale, centre))
+    canvas.line(scale(middle), top - 6, scale(middle), bottom, css="reference")
+    canvas.text(scale(middle), top - 11, ["retrain ", centre], css="note", anchor=_anchor(scale, middle))
     for i, estimate in enumerate(estimates):
         y = top + pitch * (i + 0.5)
-        canvas.text(left - 6, y + 4.5, estimate.method, css="name", anchor="end")
-        canvas.text(width - 4, y + 4.5, number(estimate.mean), css="value", anchor="end")
-        if abs(estimate.mean - centre) > limit:
-            _arrow(canvas, scale, y, estimate, leftwards=estimate.mean < centre)
+        canvas.text(left - 6, y + 4.5, estimate.model.named, css="name", anchor="end")
+        canvas.text(width - 4, y + 4.5, [estimate.mean], css="value", anchor="end")
+        if abs(estimate.mean.number - middle) > limit:
+            _arrow(canvas, scale, y, estimate, leftwards=estimate.mean.number < middle)
         else:
-            _draw(canvas, scale, y, estimate, radius=4.5)
-    values = "; ".join(f"{e.method} {e.mean:.2f} ({e.verdict})" for e in estimates)
-    described = f"{title}: retrain {centre:.2f}, margin {allowed:.2f}; {values}."
+            _draw(canvas, scale, y, estimate, radius=7.0)
+    values = joined([[*e.model.named, " ", e.mean, f" ({e.verdict})"] for e in estimates], "; ")
+    described = [f"{title}: retrain ", centre, ", margin ", *pieces(phrase(margin)), "; ", *values, "."]
     return canvas.finish(title=title, description=described)
 
 
-def _beside(evaluation: Evaluation, row: Row, metric: str, centre: float) -> Estimate:
-    judged, own = row["verdicts"][metric], _by_seed(evaluation, row["method"], metric)
-    paired = _by_seed(evaluation, REFERENCE, metric)
-    interval = judged["interval"]
+def _beside(study: Study, model: Model, metric: str) -> Estimate:
+    judged, own = model.row["verdicts"][metric], study.by_seed(model, metric)
+    centre, paired = study.reference.row["mean"][metric], study.by_seed(study.reference, metric)
+    interval, mean = judged["interval"], study.mean(model, metric)
+    if mean is None:
+        raise ValueError(f"{model.name} has no {metric}, which every model of an evaluation has; evaluate again")
     return Estimate(
-        row["method"],
+        model,
         judged["verdict"],
-        row["mean"][metric],
+        mean,
         (centre + interval[0], centre + interval[1]) if interval is not None else None,
-        {seed: centre + value - paired[seed] for seed, value in own.items()},
-        {seed: f"{value:.2f}, retrain {paired[seed]:.2f}" for seed, value in own.items()},
+        {seed: centre + value.number - paired[seed].number for seed, value in own.items()},
+        {seed: [value, ", retrain ", paired[seed]] for seed, value in own.items()},
     )
 
 
@@ -118,8 +121,10 @@ def long_tailed(values: Sequence[float]) -> bool:
     return max(values, default=0.0) > 6 * max(statistics.median(values or [1.0]), 1e-9)
 
 
-def _label_width(rows: Sequence[Row]) -> float:
-    return 14 + CHARACTER * max((len(row["method"]) for row in rows), default=0)
+def _label_width(models: Sequence[Model]) -> float:
+    """Space for the longest name; an oracle's mark stands beside its name."""
+    widths = [CHARACTER * len(model.name) + ORACLE_WIDTH * model.oracle for model in models]
+    return 14 + max(widths, default=0.0)
 
 
 def _axis(canvas: Canvas, scale: Scale, marks: Sequence[float], top: float, bottom: float, text: str) -> None:
@@ -132,17 +137,18 @@ def _axis(canvas: Canvas, scale: Scale, marks: Sequence[float], top: float, bott
 
 
 def _draw(canvas: Canvas, scale: Scale, y: float, estimate: Estimate, *, radius: float) -> None:
-    """The interval as a line, each seed as a small dot, the mean as a large one in the verdict's colour."""
+    """The interval as a line, each seed as a small dot, the mean as a large one with the verdict's colour and sign."""
     canvas.line(scale.start, y, scale.end, y, css="guide")
     if estimate.interval is not None:
         low, high = estimate.interval
         canvas.line(scale(low), y, scale(high), y, css=f"interval {estimate.verdict}")
-    tip = f"{estimate.method}, mean: {estimate.mean:.2f}, {estimate.verdict}"
-    canvas.dot(scale(estimate.mean), y, radius, css=f"mean {estimate.verdict}", tip=tip)
+    tip: list[Piece] = [*estimate.model.named, ", mean: ", estimate.mean, f", {estimate.verdict}"]
+    sign, css = SIGNS[estimate.verdict], f"mean {estimate.verdict}"
+    canvas.sign(scale(estimate.mean.number), y, sign, css=css, radius=radius, tip=tip)
     for seed, value in estimate.seeds.items():
         if scale.low <= value <= scale.high:
-            tip = f"{estimate.method}, seed {seed}: {estimate.tips[seed]}"
-            canvas.dot(scale(value), y, radius / 2.5, css="seed", tip=tip)
+            tip = [*estimate.model.named, f", seed {seed}: ", *pieces(estimate.tips[seed])]
+            canvas.dot(scale(value), y + radius + 3.2, 2.4, css="seed", tip=tip)
 
 
 def _arrow(canvas: Canvas, scale: Scale, y: float, estimate: Estimate, *, leftwards: bool) -> None:
@@ -150,19 +156,17 @@ def _arrow(canvas: Canvas, scale: Scale, y: float, estimate: Estimate, *, leftwa
     sign, edge = (-1.0, scale.start) if leftwards else (1.0, scale.end)
     canvas.line(edge, y, edge - sign * 22, y, css=f"interval {estimate.verdict}")
     tip = [(edge + sign * 3, y), (edge - sign * 7, y - 5.5), (edge - sign * 7, y + 5.5)]
-    canvas.path(tip, css=f"mean {estimate.verdict}", closed=True)
+    canvas.path(tip, css=f"arrow {estimate.verdict}", closed=True)
 
 
-def _gap_estimate(evaluation: Evaluation, row: Row) -> Estimate:
-    seeds = _by_seed(evaluation, row["method"], "average_gap")
-    tips = {seed: f"{value:.2f}" for seed, value in seeds.items()}
-    interval = row["interval"]["average_gap"]
-    pair = (interval[0], interval[1]) if interval is not None else None
-    return Estimate(row["method"], row["verdict"], row["mean"]["average_gap"], pair, seeds, tips)
-
-
-def _by_seed(evaluation: Evaluation, method: str, metric: str) -> dict[int, float]:
-    return {c["seed"]: c["metrics"][metric] for c in evaluation["cells"] if c["method"] == method}
+def _gap_estimate(study: Study, model: Model) -> Estimate:
+    seeds, mean = study.by_seed(model, "average_gap"), study.mean(model, "average_gap")
+    if mean is None:
+        raise ValueError(f"{model.name} has no average gap, which only the retrained model lacks; evaluate again")
+    ends = study.interval(model, "average_gap")
+    pair = (float(ends[0].number), float(ends[1].number)) if ends is not None else None
+    drawn = {seed: float(value.number) for seed, value in seeds.items()}
+    return Estimate(model, model.verdict, mean, pair, drawn, {seed: [value] for seed, value in seeds.items()})
 
 
 def _limit(distances: Sequence[float], allowed: float) -> float:
@@ -174,18 +178,19 @@ def _limit(distances: Sequence[float], allowed: float) -> float:
 def _range(estimates: Sequence[Estimate], centre: float, allowed: float, limit: float) -> tuple[float, float]:
     values = [centre - 1.3 * allowed, centre + 1.3 * allowed]
     for estimate in estimates:
-        if abs(estimate.mean - centre) <= limit:
-            values += [estimate.mean, *(estimate.interval or ())]
+        if abs(estimate.mean.number - centre) <= limit:
+            values += [estimate.mean.number, *(estimate.interval or ())]
     low, high = max(min(values), centre - 1.3 * limit), min(max(values), centre + 1.3 * limit)
     padding = 0.06 * (high - low)
     return low - padding, high + padding
 
 
-def _gap_scale(evaluation: Evaluation, rows: Sequence[Row], start: float, end: float) -> Scale:
-    means = [row["mean"]["average_gap"] for row in rows] or [1.0]
-    ends = [row["interval"]["average_gap"][1] for row in rows if row["interval"]["average_gap"]]
-    seeds = [v for row in rows for v in _by_seed(evaluation, row["method"], "average_gap").values()]
-    high = 1.04 * max(*means, *ends, *seeds, evaluation["context"]["noise_floor"] or 0.0, 0.1)
+def _gap_scale(study: Study, rows: Sequence[Estimate], start: float, end: float) -> Scale:
+    means = [float(row.mean.number) for row in rows] or [1.0]
+    ends = [row.interval[1] for row in rows if row.interval]
+    seeds = [value for row in rows for value in row.seeds.values()]
+    floor = float(study.floor.number) if study.floor else 0.0
+    high = 1.04 * max(*means, *ends, *seeds, floor, 0.1)
     return Scale(0.0, high, start, end, math.sqrt if long_tailed(means) else float)
 
 
@@ -203,11 +208,11 @@ def _scale_note(scale: Scale) -> str:
     return " (square-root scale)" if scale.transform is math.sqrt else ""
 
 
-def _gap_text(row: Row, *, wide: bool) -> str:
-    mean, interval = row["mean"]["average_gap"], row["interval"]["average_gap"]
-    if not wide or interval is None:
-        return number(mean)
-    return f"{mean:.2f} [{max(0.0, interval[0]):.2f}, {interval[1]:.2f}]"
+def _gap_text(study: Study, row: Estimate, *, wide: bool) -> Phrase:
+    ends = study.interval(row.model, "average_gap")
+    if not wide or ends is None:
+        return [row.mean]
+    return [row.mean, " [", ends[0], ", ", ends[1], "]"]
 
 
 def _anchor(scale: Scale, value: float) -> str:

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from qunlearn.evaluation.arrays import Floats
+from qunlearn.reporting.source import Piece, Value, plain
+from qunlearn.reporting.study import Model, Study
 from qunlearn.reporting.svg import Canvas, Scale, label, ticks
 
-Steps = Mapping[tuple[str, int], Mapping[str, Any]]
-"""(method, seed) -> columns of equal length, among them `step`."""
-
 COSINE, REMOVED = "cosine_before", "removed_fraction"
-POINTS = 120
+TITLES = {COSINE: "Cosine of forget and retain gradient", REMOVED: "Removed fraction of the forget gradient"}
+
+Curve = tuple[Floats, Floats]
+"""Steps and values; a value that does not exist is NaN."""
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """A method's figures, what one point of them averages, and how many seeds they show."""
+
+    model: Model
+    figures: dict[str, str]
+    seeds: int
+    steps_per_point: Value | None
 
 
 def has_conflicts(columns: Mapping[str, Any]) -> bool:
@@ -22,52 +35,57 @@ def has_conflicts(columns: Mapping[str, Any]) -> bool:
     return all(name in columns and len(columns[name]) > 0 for name in ("step", COSINE, REMOVED))
 
 
-def binned(columns: Mapping[str, Any], name: str, *, width: int) -> tuple[Floats, Floats]:
-    """Step and value as means over `width` steps each; steps without a number are skipped, empty bins are NaN."""
-    step, value = np.asarray(columns["step"], dtype=np.float64), np.asarray(columns[name], dtype=np.float64)
-    starts = np.arange(0, len(step), width)
-    valid = np.isfinite(value)
-    total = np.add.reduceat(np.where(valid, value, 0.0), starts)
-    count = np.add.reduceat(valid.astype(np.float64), starts)
-    size = np.diff(np.append(starts, len(step)))
-    middle = np.add.reduceat(step, starts) / size
-    return middle, np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+def conflicts(study: Study) -> list[Conflict]:
+    """Of each method that recorded gradient conflicts; a figure without any number is left out."""
+    found = []
+    for model in study.models:
+        recorded = [columns for columns in study.stats(model, "conflict") if has_conflicts(columns)]
+        charts = {name: conflict_chart(model, recorded, name=name) for name in TITLES}
+        figures = {TITLES[name]: chart for name, chart in charts.items() if chart}
+        if figures:
+            place = next(i for i, cell in model.cells if has_conflicts(cell["stats"].get("conflict") or {}))
+            width = study.value("cells", place, "stats", "conflict", "steps_per_point", spec="d")
+            found.append(Conflict(model, figures, len(recorded), width))
+    return found
 
 
-def bin_width(steps: Steps, method: str) -> int:
-    """Steps averaged into one drawn point."""
-    longest = max(len(columns["step"]) for (name, _), columns in steps.items() if name == method)
-    return max(1, -(-longest // POINTS))
+def conflict_chart(model: Model, recorded: Sequence[Mapping[str, Any]], *, name: str, width: float = 420.0) -> str:
+    """Column `name` over the steps: the cosine in about [-1, 1], or the removed fraction from 0. Empty without numbers.
 
-
-def conflict_chart(steps: Steps, *, method: str, name: str, title: str, width: float = 420.0) -> str:
-    """Column `name` of `method` over the steps: the cosine in about [-1, 1], or the removed fraction from 0."""
-    bins = bin_width(steps, method)
-    seeds = {seed: binned(columns, name, width=bins) for (key, seed), columns in steps.items() if key == method}
-    drawn = np.concatenate([values[np.isfinite(values)] for _, values in seeds.values()])
-    low, high = min(0.0, float(drawn.min(initial=0.0))), max(0.05, float(drawn.max(initial=0.0)))
+    Args:
+        recorded: of each seed, columns of equal length, among them `step` and `name`; None where there is no number.
+    """
+    seeds = [_curve(columns, name) for columns in recorded]
+    drawn = [values[np.isfinite(values)] for _, values in seeds]
+    if not any(values.size for values in drawn):
+        return ""
+    everything = np.concatenate(drawn)
+    low, high = min(0.0, float(everything.min())), max(0.05, float(everything.max()))
     low, high = low - 0.06 * (high - low) if low < 0 else 0.0, high + 0.06 * (high - low)
     left, top, right, bottom = 46.0, 14.0, width - 12, 210.0
     canvas = Canvas(width, bottom + 44)
-    last = max(float(places[-1]) for places, _ in seeds.values())
+    last = max(float(steps[-1]) for steps, _ in seeds)
     across, upward = Scale(0.0, max(last, 1.0), left, right), Scale(low, high, bottom, top)
     _axes(canvas, across, upward)
-    for places, values in seeds.values():
-        _curve(canvas, across, upward, places, values, css="each")
-    mean = _mean_curve(list(seeds.values()))
-    _curve(canvas, across, upward, *mean, css="average")
-    overall = float(np.mean(drawn)) if drawn.size else 0.0
-    described = f"{title} of {method} over {last:.0f} steps, {len(seeds)} seeds; mean {overall:.3f}."
-    return canvas.finish(title=f"{title}, {method}", description=described)
+    for curve in seeds:
+        _draw(canvas, across, upward, curve, css="each")
+    _draw(canvas, across, upward, mean_curve(seeds), css="average")
+    described: list[Piece] = [f"{TITLES[name]} of ", *model.named, " over the optimizer steps, a line per seed."]
+    return canvas.finish(title=f"{TITLES[name]}, {plain(model.named)}", description=described)
 
 
-def _mean_curve(seeds: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
-    """Mean over the seeds, as far as the shortest of them goes."""
+def mean_curve(seeds: Sequence[Curve]) -> Curve:
+    """Mean over the seeds, as far as the shortest of them goes, of the numbers that exist."""
     shortest = min(len(values) for _, values in seeds)
     stacked = np.stack([values[:shortest] for _, values in seeds])
     known = np.isfinite(stacked)
     total, count = np.where(known, stacked, 0.0).sum(axis=0), known.sum(axis=0)
     return seeds[0][0][:shortest], np.divide(total, count, out=np.full(shortest, np.nan), where=count > 0)
+
+
+def _curve(columns: Mapping[str, Any], name: str) -> Curve:
+    values = [np.nan if value is None else float(value) for value in columns[name]]
+    return np.asarray(columns["step"], dtype=np.float64), np.asarray(values, dtype=np.float64)
 
 
 def _axes(canvas: Canvas, across: Scale, upward: Scale) -> None:
@@ -80,7 +98,8 @@ def _axes(canvas: Canvas, across: Scale, upward: Scale) -> None:
     canvas.text((across.start + across.end) / 2, upward.start + 36, "optimizer step", css="tick", anchor="middle")
 
 
-def _curve(canvas: Canvas, across: Scale, upward: Scale, places: Floats, values: Floats, *, css: str) -> None:
+def _draw(canvas: Canvas, across: Scale, upward: Scale, curve: Curve, *, css: str) -> None:
+    places, values = curve
     known = np.isfinite(values)
     points = [(across(float(x)), upward(float(y))) for x, y in zip(places[known], values[known], strict=True)]
     if points:

@@ -1,21 +1,27 @@
-"""What the tables say: columns, the text of every cell, which method is best; for page, terminal and Markdown."""
+"""What the main table and the headline say, for page, terminal and Markdown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import mean
-from typing import Any
 
-from qunlearn.evaluation.summary import ORIGINAL, REFERENCE
-from qunlearn.evaluation.verdict import MINIMUM_SEEDS
+from qunlearn.evaluation.verdict import MINIMUM_SEEDS, VERDICTS
+from qunlearn.reporting.source import DASH, TIMES, Phrase, Piece, Value, joined, listed, pieces, plain, pointer
+from qunlearn.reporting.study import Evaluation as Evaluation
+from qunlearn.reporting.study import Model, Study, phrase
+from qunlearn.reporting.study import Row as Row
 
-Row = Mapping[str, Any]
-Evaluation = Mapping[str, Any]
-
-DASH, TIMES = "\N{EN DASH}", "\N{MULTIPLICATION SIGN}"
 SIGNS = {"within": "✓", "inconclusive": "?", "over": "»", "damaged": "✕", "under": "!", "reference": "·"}
 """A sign beside each verdict: colour alone says nothing to many readers, and nothing in print."""
+
+MEANINGS = {
+    "within": "like retraining on all four figures",
+    "under": "still remembers",
+    "over": "forgot more than retraining would",
+    "damaged": "lost accuracy that retraining keeps",
+    "inconclusive": "the seeds do not decide",
+}
+"""The verdicts in words."""
 
 
 @dataclass(frozen=True)
@@ -25,74 +31,72 @@ class Column:
     Args:
         key: metric, or field of the summary row.
         short, title: heading, and what it means.
-        text: of a row's cell.
-        distance: of a row from the ideal, the smallest being best; None where no value is better than another.
+        main, spread: of a model's cell: the number, and its deviation or interval.
+        distance: of a model from the ideal, the smallest being best; None where no value is better than another.
     """
 
     key: str
     short: str
     title: str
-    text: Callable[[Row], str]
-    distance: Callable[[Row, Row], float] | None = None
+    main: Callable[[Study, Model], Phrase]
+    spread: Callable[[Study, Model], Phrase] = lambda _study, _model: ""
+    distance: Callable[[Study, Model], float] | None = None
 
 
 @dataclass(frozen=True)
 class Cell:
     column: Column
-    text: str
+    main: Phrase
+    spread: Phrase
     best: bool
+
+    @property
+    def text(self) -> str:
+        return plain(joined([self.main, self.spread], " "))
 
 
 @dataclass(frozen=True)
 class Line:
     """A row of the main table, ready to print."""
 
-    method: str
-    verdict: str
+    model: Model
     cells: tuple[Cell, ...]
 
     @property
     def role(self) -> str:
-        """`reference` for what was not unlearned, `method` for the others."""
-        return "reference" if self.method in (ORIGINAL, REFERENCE) else "method"
+        """`method`, or `reference` for what was not unlearned."""
+        return "method" if self.model.letter else "reference"
 
 
-def number(value: float | None, digits: int = 2, unit: str = "") -> str:
-    """`value` with a fixed number of digits, or a dash where there is none."""
-    return DASH if value is None else f"{value:.{digits}f}{unit}"
+def deviation(study: Study, model: Model, metric: str, spec: str = ".2f") -> Phrase:
+    """`± standard deviation`; empty with one seed."""
+    value = study.deviation(model, metric, spec)
+    return "" if value is None else ["± ", value]
 
 
-def mean_deviation(row: Row, metric: str, digits: int = 2) -> str:
-    """`mean ± standard deviation`, the latter only where more than one seed was run."""
-    centre, spread = row["mean"].get(metric), row["std"].get(metric)
-    return number(centre, digits) + (f" ± {spread:.{digits}f}" if spread is not None else "")
-
-
-def mean_interval(row: Row, metric: str, digits: int = 2) -> str:
-    """`mean [low, high]` with the 95 % t-interval; a figure that cannot be negative starts at 0."""
-    interval = row["interval"].get(metric)
-    if interval is None:
-        return number(row["mean"].get(metric), digits)
-    low, high = max(0.0, interval[0]), interval[1]
-    return f"{number(row['mean'][metric], digits)} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def share(row: Row, metric: str) -> str:
-    """A share in [0, 1] as percent."""
-    value = row["mean"].get(metric)
-    return DASH if value is None else f"{100 * value:.1f} %"
-
-
-def _to_reference(metric: str) -> Callable[[Row, Row], float]:
-    return lambda row, reference: abs(row["mean"][metric] - reference["mean"][metric])
-
-
-def _smallest(metric: str) -> Callable[[Row, Row], float]:
-    return lambda row, _: row["mean"].get(metric, float("inf"))
+def interval(study: Study, model: Model, metric: str, spec: str = ".2f") -> Phrase:
+    """`[low, high]`, the 95 % t-interval; empty with one seed."""
+    ends = study.interval(model, metric, spec)
+    return "" if ends is None else ["[", ends[0], ", ", ends[1], "]"]
 
 
 def _percent(metric: str, short: str, title: str) -> Column:
-    return Column(metric, short, title, lambda row: mean_deviation(row, metric), _to_reference(metric))
+    return Column(
+        metric,
+        short,
+        title,
+        lambda study, model: phrase(study.mean(model, metric)),
+        lambda study, model: deviation(study, model, metric),
+        lambda study, model: abs(model.row["mean"][metric] - study.reference.row["mean"][metric]),
+    )
+
+
+def _smallest(metric: str) -> Callable[[Study, Model], float]:
+    return lambda _, model: float(model.row["mean"].get(metric, float("inf")))
+
+
+def _times(value: Value | None, *, mark: str = "") -> Phrase:
+    return DASH if value is None else [value, TIMES + mark]
 
 
 COLUMNS = (
@@ -104,105 +108,139 @@ COLUMNS = (
         "average_gap",
         "Gap",
         "Average gap to the retrained model, percentage points, with 95 % interval",
-        lambda row: mean_interval(row, "average_gap"),
+        lambda study, model: phrase(study.mean(model, "average_gap")),
+        lambda study, model: interval(study, model, "average_gap"),
         _smallest("average_gap"),
     ),
-    Column("gap_ratio", "Ratio", "Average gap over noise floor", lambda row: number(row["gap_ratio"], 1, TIMES)),
-    Column("verdict", "Verdict", "Against retraining, in both directions", lambda row: str(row["verdict"])),
+    Column(
+        "gap_ratio",
+        "Ratio",
+        "Average gap over noise floor",
+        lambda study, model: _times(study.value("summary", model.place, "gap_ratio", spec=".1f")),
+    ),
+    Column("verdict", "Verdict", "Against retraining, in both directions", lambda _, model: model.verdict),
     Column(
         "cost_ratio",
         "Cost",
         "Wall time over that of retraining",
-        lambda row: number(row["mean"].get("cost_ratio"), 2, TIMES) + (" *" if row["concurrent"] else ""),
-        _smallest("cost_ratio"),
+        lambda study, model: _times(study.mean(model, "cost_ratio"), mark=" *" if model.concurrent else ""),
+        distance=_smallest("cost_ratio"),
     ),
     Column(
-        "code_flips", "Flips", "Integer weight codes that differ from the original's", lambda r: share(r, "code_flips")
+        "code_flips",
+        "Flips",
+        "Integer weight codes that differ from the original's",
+        lambda study, model: phrase(study.mean(model, "code_flips", ".1%")),
     ),
 )
 
-DETAILS = (
-    ("mia_auc", "AUC, loss", "Membership attack by loss: 0.5 = cannot be told from test images", 3),
-    ("mia_auc_margin", "AUC, margin", "Membership attack by margin: 0.5 = cannot be told from test images", 3),
-    ("mia_tpr_at_1fpr", "TPR at 1 % FPR", "Forget images found while 1 % of test images are accused", 3),
-    ("forget_entropy", "Entropy", "Mean H/log K on the forget set: 1 = fully undecided", 3),
-    ("forget_max_probability", "Top probability", "Mean of the largest probability on the forget set", 3),
-    ("forget_concentration", "Concentration", "Of predicted classes on the forget set: 1 = one class takes all", 3),
-    ("scale_drift", "Scale drift", "Relative change of the quantizers' scales", 4),
-    ("batchnorm_drift", "BatchNorm drift", "Relative change of the running statistics", 4),
-    ("work_ratio", "Work", "Samples processed over those of retraining", 3),
-)
-"""Metric, heading, meaning, digits of the second table; a metric that no row has is left out."""
+
+def columns(study: Study) -> list[Column]:
+    """The columns of the main table; that of weight codes only where there are codes."""
+    known = {name for model in study.models for name in model.row["mean"]}
+    return [column for column in COLUMNS if column.key != "code_flips" or "code_flips" in known]
 
 
-def lines(evaluation: Evaluation) -> list[Line]:
-    """The main table. Best is the smallest distance among the methods, ties included; it needs two methods."""
-    summary = evaluation["summary"]
-    reference = next(row for row in summary if row["method"] == REFERENCE)
-    rivals = methods(evaluation)
+def lines(study: Study) -> list[Line]:
+    """The main table.
+
+    Best is the smallest distance among the methods, ties included. Nothing is best where all methods tie, or where
+    there are fewer than two; an oracle, which has seen the solution, does not compete.
+    """
+    rivals = [model for model in study.methods if not model.oracle]
     best: dict[str, set[str]] = {}
-    for column in COLUMNS:
+    for column in columns(study):
         if column.distance is None or len(rivals) < 2:
             continue
-        distances = {row["method"]: round(column.distance(row, reference), 9) for row in rivals}
+        distances = {model.name: round(column.distance(study, model), 9) for model in rivals}
         smallest = min(distances.values())
-        best[column.key] = {name for name, value in distances.items() if value == smallest < float("inf")}
+        winners = {name for name, value in distances.items() if value == smallest < float("inf")}
+        best[column.key] = winners if len(winners) < len(rivals) else set()
     return [
-        Line(
-            row["method"],
-            row["verdict"],
-            tuple(Cell(c, c.text(row), row["method"] in best.get(c.key, ())) for c in COLUMNS),
-        )
-        for row in summary
+        Line(model, tuple(_cell(study, model, column, best.get(column.key, set())) for column in columns(study)))
+        for model in study.models
     ]
 
 
-def details(evaluation: Evaluation) -> tuple[list[tuple[str, str]], list[tuple[str, list[str]]]]:
-    """The second table: headings as (short, meaning), and (method, texts) by row."""
-    summary = evaluation["summary"]
-    present = [d for d in DETAILS if any(d[0] in row["mean"] for row in summary)]
-    body = [(row["method"], [mean_deviation(row, key, digits) for key, _, _, digits in present]) for row in summary]
-    return [(short, meaning) for _, short, meaning, _ in present], body
+def _cell(study: Study, model: Model, column: Column, best: set[str]) -> Cell:
+    return Cell(column, column.main(study, model), column.spread(study, model), model.name in best)
 
 
-def flips_by_layer(evaluation: Evaluation) -> tuple[list[str], list[tuple[str, list[float]]]]:
-    """Share of changed weight codes: names of the compared models, and (layer, mean over seeds by model) rows.
-
-    Read from `code_flips_by_layer` in the cells' stats; models without it are left out, as is the original, where
-    nothing can have changed.
-    """
-    found: dict[str, list[Mapping[str, float]]] = {}
-    for cell in evaluation["cells"]:
-        if cell["method"] != ORIGINAL and cell["stats"].get("code_flips_by_layer"):
-            found.setdefault(cell["method"], []).append(cell["stats"]["code_flips_by_layer"])
-    layers = list(dict.fromkeys(layer for cells in found.values() for cell in cells for layer in cell))
-    rows = [(layer, [mean(cell[layer] for cell in cells) for cells in found.values()]) for layer in layers]
-    return list(found), rows
+def closest(study: Study) -> Model | None:
+    """The method with the smallest average gap; an oracle only where there are no others."""
+    rivals = [model for model in study.methods if not model.oracle] or study.methods
+    return min(rivals, key=lambda model: float(model.row["mean"]["average_gap"]), default=None)
 
 
-def methods(evaluation: Evaluation) -> list[Row]:
-    """Summary rows of the unlearning methods alone."""
-    return [row for row in evaluation["summary"] if row["method"] not in (ORIGINAL, REFERENCE)]
-
-
-def finding(evaluation: Evaluation) -> str:
-    """The result in one or two sentences."""
-    rivals = methods(evaluation)
-    if not rivals:
-        return "No unlearning method was run; the page shows the original and the retrained model."
-    closest = min(rivals, key=lambda row: float(row["mean"]["average_gap"]))
-    ratio = f", {closest['gap_ratio']:.1f} times the noise floor" if closest["gap_ratio"] is not None else ""
-    gap = (
-        f"{closest['method']} comes closest, with an average gap of {closest['mean']['average_gap']:.2f} points{ratio}."
-    )
-    if all(len(row["seeds"]) < MINIMUM_SEEDS for row in rivals):
-        return f"Fewer than {MINIMUM_SEEDS} seeds were run, so no verdict is given. {gap}"
-    within = [row["method"] for row in rivals if row["verdict"] == "within"]
+def finding(study: Study) -> list[Piece]:
+    """The result in a few sentences."""
+    model = closest(study)
+    if model is None:
+        return ["No unlearning method was run; the page shows the original and the retrained model."]
+    gap = [*model.named, " comes closest, with an average gap of ", *_points(study, model), "."]
+    gap += _better_oracle(study, model)
+    if not any(_decided(m) for m in study.methods):
+        return [f"Fewer than {MINIMUM_SEEDS} seeds were run, so no verdict is given. ", *gap]
+    within = [m.named for m in study.methods if m.verdict == "within"]
     if within:
-        return f"{listed(within)} cannot be told from retraining on any of the four figures. {gap}"
-    return f"No method is within the retraining margin on all four figures. {gap}"
+        return [*listed(within), " cannot be told from retraining on any of the four figures. ", *gap]
+    return ["No method is within the retraining margin on all four figures. ", *gap]
 
 
-def listed(names: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+def _points(study: Study, model: Model) -> list[Piece]:
+    ratio = study.value("summary", model.place, "gap_ratio", spec=".1f")
+    tail: list[Piece] = [", ", ratio, " times the noise floor"] if ratio is not None else []
+    return [*pieces(phrase(study.mean(model, "average_gap"))), " points", *tail]
+
+
+def _better_oracle(study: Study, model: Model) -> list[Piece]:
+    """A sentence on methods that come closer only by knowing the solution."""
+    own = model.row["mean"]["average_gap"]
+    closer = [m.named for m in study.methods if m.oracle and m.row["mean"]["average_gap"] < own]
+    if not closer:
+        return []
+    verb, whose = ("come", "their") if len(closer) > 1 else ("comes", "its")
+    return [" ", *listed(closer), f" {verb} closer still, but {whose} settings were chosen with the retrained model."]
+
+
+@dataclass(frozen=True)
+class Card:
+    """One number of the headline."""
+
+    title: str
+    number: Phrase
+    unit: str
+    note: Phrase
+    verdict: str = ""
+
+
+def cards(study: Study) -> list[Card]:
+    """The headline's numbers: smallest gap, noise floor, cheapest method."""
+    model = closest(study)
+    if model is None:
+        return []
+    found = [Card("Smallest gap", phrase(study.mean(model, "average_gap")), "points", model.named, _decided(model))]
+    if study.floor is not None:
+        note: Phrase = ["average gap between ", *study.seed_count, " of retraining"]
+        found.append(Card("Noise floor", [study.floor], "points", note))
+    timed = [m for m in study.methods if "cost_ratio" in m.row["mean"]]
+    if timed:
+        cheapest = min(timed, key=lambda m: float(m.row["mean"]["cost_ratio"]))
+        unit = f"{TIMES} retraining's time" + (" *" if cheapest.concurrent else "")
+        cost = phrase(study.mean(cheapest, "cost_ratio"))
+        found.append(Card("Cheapest", cost, unit, cheapest.named, _decided(cheapest)))
+    return found
+
+
+def _decided(model: Model) -> str:
+    """The verdict, empty where too few seeds were run for one."""
+    return model.verdict if len(model.row["seeds"]) >= MINIMUM_SEEDS else ""
+
+
+def tally(study: Study) -> list[tuple[str, Value]]:
+    """How many methods have each verdict, best first; empty where too few seeds were run for any."""
+    if not any(_decided(model) for model in study.methods):
+        return []
+    pointers = tuple(pointer("summary", m.place, "verdict") for m in study.methods)
+    counts = {name: sum(m.verdict == name for m in study.methods) for name in VERDICTS}
+    return [(name, Value(n, pointers, "d", f"count:{name}")) for name, n in counts.items() if n]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from qunlearn.evaluation.summary import REFERENCE
-from qunlearn.reporting import content
+from qunlearn.reporting import content, setting
 from qunlearn.reporting.charts import gap_chart, reference_chart
-from qunlearn.reporting.conflict import COSINE, REMOVED, Steps, bin_width, conflict_chart, has_conflicts
-from qunlearn.reporting.content import SIGNS, TIMES, Evaluation
+from qunlearn.reporting.conflict import conflicts
+from qunlearn.reporting.details import detail_tables, glossary, unit
+from qunlearn.reporting.distribution import KINDS, distribution_panels
+from qunlearn.reporting.layers import code_flips, layer_conflicts
+from qunlearn.reporting.scatter import cost_chart, letters, trade_off_chart
+from qunlearn.reporting.source import Value, html, plain, sources
+from qunlearn.reporting.study import Evaluation, Study
+from qunlearn.reporting.trials import searches
 
 PANELS = (
     ("forget_accuracy", "Forget accuracy, %"),
@@ -20,17 +26,46 @@ PANELS = (
     ("test_accuracy", "Test accuracy, %"),
     ("mia_confidence", "Membership attack (MIA), %"),
 )
-FLOAT_BITS = 32
+COSTS = (("cost_ratio", "Wall time over retraining's"), ("work_ratio", "Samples processed over retraining's"))
+WIDE, NARROW = 820.0, 380.0
+"""Widths of the figures that are drawn twice, for a desk and for a phone."""
 
 
-def render(evaluation: Evaluation, *, steps: Steps | None = None) -> str:
-    """The page.
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: its template and anchor, its heading, and its word in the table of contents.
 
     Args:
-        evaluation: content of `metrics/evaluation.json`. Of its context the page shows what there is of `params`,
-            `data` (`source`, `licence`, `shape`, `classes`, `counts`, `scenario`, `erased_sha256`), `seeds`, `audit`
-            (a mapping per layer), `versions`, `hardware`, `methods` (name -> `title`, `needs`: list) and `noise_floor`.
-        steps: (method, seed) -> per-step statistics; those without the columns of conflicts are passed over.
+        needs: name of what the section shows; it is left out where that is empty. None: always shown.
+    """
+
+    name: str
+    title: str
+    short: str
+    needs: str | None = None
+
+
+SECTIONS = (
+    Section("run", "What was run", "Setting"),
+    Section("table", "Every method beside retraining", "Table"),
+    Section("gap", "How far from a retrained model?", "Gap"),
+    Section("figures", "The four figures beside retraining", "Four figures"),
+    Section("trade_off", "Forgetting against accuracy", "Trade-off", "trade_off_charts"),
+    Section("distribution", "How sure is the model?", "Confidence", "distributions"),
+    Section("conflict", "Conflict between forgetting and keeping", "Conflict", "conflicts"),
+    Section("layers", "Layer by layer", "Layers", "layered"),
+    Section("cost", "What does closeness cost?", "Cost", "cost_charts"),
+    Section("details", "Further figures", "Further figures", "details"),
+    Section("search", "How the settings were chosen", "Search", "searches"),
+    Section("audit", "Bit-width audit", "Bits", "audit"),
+    Section("glossary", "Glossary", "Glossary"),
+)
+
+
+def render(evaluation: Evaluation) -> str:
+    """The page, from the content of `metrics/evaluation.json` alone; what the evaluation has not, is left out.
+
+    Its numbers carry their place in the evaluation, see `qunlearn.reporting.source`.
     """
     environment = Environment(
         loader=PackageLoader("qunlearn.reporting"),
@@ -39,130 +74,75 @@ def render(evaluation: Evaluation, *, steps: Steps | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    context = evaluation["context"]
-    headings, detail_rows = content.details(evaluation)
-    return environment.get_template("report.html").render(
-        title=_title(context),
-        finding=content.finding(evaluation),
-        facts=_facts(context),
-        parts=_parts(context.get("data", {}).get("counts", {})),
-        columns=content.COLUMNS,
-        lines=content.lines(evaluation),
-        signs=SIGNS,
-        seeds=sorted({seed for row in evaluation["summary"] for seed in row["seeds"]}),
-        floor=context["noise_floor"],
-        concurrent=any(row["concurrent"] for row in evaluation["summary"]),
-        compared=[row for row in evaluation["summary"] if row["method"] != REFERENCE],
-        described=context.get("methods", {}),
-        gap_charts=[Markup(gap_chart(evaluation, width=width)) for width in (820, 380)],
-        panels=[Markup(reference_chart(evaluation, metric=metric, title=title)) for metric, title in PANELS],
-        panel_titles=[title for _, title in PANELS],
-        conflicts=_conflicts(steps or {}),
-        headings=headings,
-        flips=content.flips_by_layer(evaluation),
-        detail_rows=detail_rows,
-        audit=context.get("audit", []),
-        audit_reading=_audit_reading(context.get("audit", [])),
-    )
+    environment.filters.update(figures=html, text=plain, code=_code)
+    study = Study(evaluation)
+    shown = {**_words(study), **_figures(study), **_tables(study)}
+    sections = [section for section in SECTIONS if section.needs is None or shown[section.needs]]
+    return environment.get_template("report.html").render(**shown, sections=sections)
 
 
-def _title(context: Mapping[str, Any]) -> str:
-    model = context.get("params", {}).get("model", {}).get("name", "a network")
-    quantization = context.get("params", {}).get("quantization", {})
-    bits = quantization.get("weight_bits")
-    precision = "float" if quantization.get("quantizer") == "none" or bits is None else f"{bits}-bit"
-    forgotten = context.get("data", {}).get("counts", {}).get("train/forget")
-    what = f"Forgetting {forgotten:,} images" if forgotten else "Forgetting"
-    return f"{what} in a {precision} {model}"
+def _words(study: Study) -> dict[str, Any]:
+    """Headline, facts and what several sections refer to."""
+    title = setting.title(study)
+    return {
+        "title": title,
+        "title_sources": Markup(sources(title)),
+        "finding": content.finding(study),
+        "cards": content.cards(study),
+        "tally": content.tally(study),
+        "facts": setting.facts(study),
+        "parts": setting.parts(study),
+        "signs": content.SIGNS,
+        "meanings": content.MEANINGS,
+        "many_seeds": len(study.seeds) > 1,
+        "seed_count": study.seed_count,
+        "floor": study.floor,
+        "concurrent": any(model.concurrent for model in study.models),
+        "any_oracle": any(model.oracle for model in study.methods),
+        "letters": {"all": letters(study.compared), "methods": letters(study.methods)},
+        "unit": unit,
+    }
 
 
-def _facts(context: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What was run, as (name, text) pairs; what the context does not know is left out."""
-    params, data = context.get("params", {}), context.get("data", {})
-    quantization, training = params.get("quantization", {}), params.get("training", {})
-    size = f" {TIMES} ".join(map(str, data.get("shape", [])))
-    candidates = [
-        ("Images", [data.get("source"), size, _counted(data.get("classes"), "classes")]),
-        ("Licence", [data.get("licence")]),
-        ("To forget", [_named(data.get("scenario", {}))]),
-        ("Network", [params.get("model", {}).get("name"), _named(params.get("model", {}), skip=("name",))]),
-        ("Quantizer", [quantization.get("quantizer"), _bits(quantization)]),
-        ("Training", [_counted(training.get("epochs"), "epochs"), _named(training, only=_RECIPE)]),
-        ("Seeds", [", ".join(map(str, context.get("seeds", [])))]),
-        ("Hardware", [context.get("hardware")]),
-        ("Versions", [f"{name} {text}" for name, text in context.get("versions", {}).items()]),
-        ("Erased ids", [data.get("erased_sha256") and f"sha256 {data['erased_sha256'][:16]}…"]),
-    ]
-    texts = ((name, ", ".join(str(part) for part in parts if part)) for name, parts in candidates)
-    return [(name, text) for name, text in texts if text]
+def _figures(study: Study) -> dict[str, Any]:
+    found = [(kind, distribution_panels(study, kind)) for kind in KINDS]
+    costs = [(title, cost_chart(study, metric=metric, title=title, width=460.0)) for metric, title in COSTS]
+    return {
+        "gap_charts": _charts(gap_chart(study, width=width) for width in (WIDE, NARROW)),
+        "panels": [(title, Markup(reference_chart(study, metric=metric, title=title))) for metric, title in PANELS],
+        "trade_off_charts": _charts(trade_off_chart(study, width=width) for width in (WIDE, NARROW)),
+        "distributions": [(KINDS[kind].capitalize(), panels) for kind, panels in found if panels],
+        "conflicts": conflicts(study),
+        "cost_charts": [(title, Markup(chart)) for title, chart in costs if chart],
+    }
 
 
-_RECIPE = ("batch_size", "learning_rate", "schedule", "weight_decay")
+def _tables(study: Study) -> dict[str, Any]:
+    flips, cosines = code_flips(study), layer_conflicts(study)
+    return {
+        "columns": content.columns(study),
+        "lines": content.lines(study),
+        "layer_conflicts": cosines,
+        "flips": flips,
+        "layered": flips or cosines,
+        "details": detail_tables(study),
+        "searches": searches(study),
+        "audit": [(layer, _bits(study, i)) for i, layer in enumerate(study.context.get("audit") or [])],
+        "audit_reading": setting.audit_reading(study),
+        "departures": setting.departures(study),
+        "glossary": glossary(study),
+    }
 
 
-def _counted(count: int | None, unit: str) -> str:
-    return "" if count is None else f"{count} {unit}"
+def _bits(study: Study, place: int) -> list[Value | None]:
+    return [study.value("context", "audit", place, f"{kind}_bits", spec="d") for kind in ("weight", "activation")]
 
 
-def _named(block: Mapping[str, Any], *, skip: tuple[str, ...] = (), only: tuple[str, ...] | None = None) -> str:
-    kept = {k: v for k, v in block.items() if v is not None and k not in skip and (only is None or k in only)}
-    return ", ".join(str(v) if k == "kind" else f"{k.replace('_', ' ')} {v}" for k, v in kept.items())
+def _code(text: str) -> Markup:
+    """Text between backticks as code."""
+    parts = text.split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(p) if i % 2 else escape(p) for i, p in enumerate(parts))
 
 
-def _bits(quantization: Mapping[str, Any]) -> str:
-    if quantization.get("quantizer") in (None, "none"):
-        return ""
-    edges = quantization["edge_bits"]
-    scales = "per channel" if quantization.get("per_channel") else "per tensor"
-    inside = f"{quantization['weight_bits']}-bit weights, {quantization['activation_bits']}-bit inputs"
-    return f"{inside}, edges {'float' if edges == FLOAT_BITS else f'{edges} bits'}, weight scales {scales}"
-
-
-def _parts(counts: Mapping[str, int]) -> list[dict[str, Any]]:
-    """The bar of the split: forget, retain (or adjacent and remote), validation, test, with their share of all."""
-    train = {name.removeprefix("train/"): n for name, n in counts.items() if name.startswith("train/")}
-    if {"adjacent", "remote"} & train.keys():
-        train.pop("retain", None)
-    shown = [(name, train[name]) for name in ("forget", "adjacent", "remote", "retain") if train.get(name)]
-    for partition in ("validation", "test"):
-        if counts.get(partition):
-            shown.append((partition, counts[partition]))
-    total = sum(n for _, n in shown)
-    return [{"name": name, "count": n, "percent": 100 * n / total} for name, n in shown]
-
-
-def _conflicts(steps: Steps) -> list[dict[str, Any]]:
-    usable = {key: columns for key, columns in steps.items() if has_conflicts(columns)}
-    found = []
-    for method in dict.fromkeys(method for method, _ in usable):
-        charts = [
-            conflict_chart(usable, method=method, name=name, title=title)
-            for name, title in ((COSINE, "Cosine of forget and retain gradient"), (REMOVED, "Removed fraction"))
-        ]
-        seeds = sum(key == method for key, _ in usable)
-        found.append(
-            {
-                "method": method,
-                "seeds": seeds,
-                "width": bin_width(usable, method),
-                "cosine": Markup(charts[0]),
-                "removed": Markup(charts[1]),
-            }
-        )
-    return found
-
-
-def _audit_reading(audit: list[Mapping[str, Any]]) -> str:
-    """The audit in a sentence."""
-    if not audit:
-        return ""
-
-    def spoken(edge: bool) -> str:
-        pairs = {(x["weight_bits"], x["activation_bits"]) for x in audit if bool(x["edge"]) is edge}
-        return " and ".join(sorted(f"{w}/{a}" for w, a in pairs)) or "none"
-
-    inner = sum(not layer["edge"] for layer in audit)
-    return (
-        f"Bits of weights/inputs really in force, read from the model: {spoken(False)} in the {inner} inner layers, "
-        f"{spoken(True)} at the {len(audit) - inner} edges. 32 means float."
-    )
+def _charts(charts: Iterable[str]) -> list[Markup]:
+    return [Markup(chart) for chart in charts if chart]

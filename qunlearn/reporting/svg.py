@@ -10,6 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 
+from qunlearn.reporting.source import Phrase, plain, sources, svg
+
+BADGE = 17.0
+"""Height of a badge in user units."""
+
 
 @dataclass
 class Canvas:
@@ -30,24 +35,42 @@ class Canvas:
             f'<rect class="{css}" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="{radius}"/>'
         )
 
-    def dot(self, x: float, y: float, radius: float, *, css: str, tip: str = "") -> None:
-        inside = f"<title>{escape(tip)}</title>" if tip else ""
-        self._shapes.append(f'<circle class="{css}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}">{inside}</circle>')
+    def dot(self, x: float, y: float, radius: float, *, css: str, tip: Phrase = "") -> None:
+        self._shapes.append(f'<circle class="{css}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}">{_tip(tip)}</circle>')
 
-    def text(self, x: float, y: float, text: str, *, css: str = "", anchor: str = "start") -> None:
-        self._shapes.append(f'<text class="{css}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>')
+    def sign(self, x: float, y: float, text: str, *, css: str, radius: float, tip: Phrase = "") -> None:
+        """A dot with a sign inside, so that it can be told without its colour."""
+        self._shapes.append(
+            f'<g class="sign {css}">{_tip(tip)}<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>'
+            f'<text x="{x:.1f}" y="{y + 0.52 * radius:.1f}" text-anchor="middle">{escape(text)}</text></g>'
+        )
+
+    def badge(self, x: float, y: float, text: str, *, css: str, width: float) -> None:
+        """A small label with rounded ends, centred at (x, y)."""
+        self._shapes.append(
+            f'<g class="badge {css}"><rect x="{x - width / 2:.1f}" y="{y - BADGE / 2:.1f}" width="{width:.1f}" '
+            f'height="{BADGE}" rx="{BADGE / 2}"/><text x="{x:.1f}" y="{y + 4:.1f}" text-anchor="middle">'
+            f"{escape(text)}</text></g>"
+        )
+
+    def text(self, x: float, y: float, text: Phrase, *, css: str = "", anchor: str = "start") -> None:
+        self._shapes.append(f'<text class="{css}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{svg(text)}</text>')
 
     def path(self, points: Sequence[tuple[float, float]], *, css: str, closed: bool = False) -> None:
         steps = " L".join(f"{x:.1f} {y:.1f}" for x, y in points)
         self._shapes.append(f'<path class="{css}" d="M{steps}{"Z" if closed else ""}"/>')
 
-    def finish(self, *, title: str, description: str, css: str = "") -> str:
+    def finish(self, *, title: str, description: Phrase, css: str = "") -> str:
         """The whole figure, with what a screen reader says."""
         return (
             f'<svg class="{css}" viewBox="0 0 {self.width:.0f} {self.height:.0f}" role="img" '
-            f'xmlns="http://www.w3.org/2000/svg"><title>{escape(title)}</title><desc>{escape(description)}</desc>'
-            f"{''.join(self._shapes)}</svg>"
+            f'xmlns="http://www.w3.org/2000/svg"><title>{escape(title)}</title>'
+            f"<desc{sources(description)}>{escape(plain(description))}</desc>{''.join(self._shapes)}</svg>"
         )
+
+
+def _tip(tip: Phrase) -> str:
+    return f"<title{sources(tip)}>{escape(plain(tip))}</title>" if tip else ""
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from qunlearn.reporting.content import COLUMNS, SIGNS, Evaluation, lines, number
+from qunlearn.reporting.content import SIGNS, columns, lines
+from qunlearn.reporting.source import plain
+from qunlearn.reporting.study import Evaluation, Study
 
 
 def text_table(evaluation: Evaluation) -> str:
     """Aligned plain text: methods to the left, figures to the right, best values marked with `<`."""
-    heading = ["method", *(column.short for column in COLUMNS)]
+    study = Study(evaluation)
+    heading = ["method", *(column.short for column in columns(study))]
     body = [
-        [line.method, *(f"{cell.text} {'<' if cell.best else ' '}" for cell in line.cells)]
-        for line in lines(evaluation)
+        [plain(line.model.named), *(f"{cell.text} {'<' if cell.best else ' '}" for cell in line.cells)]
+        for line in lines(study)
     ]
     widths = [max(len(row[i].rstrip()) for row in [heading, *body]) for i in range(len(heading))]
     marked = [i for i in range(1, len(heading)) if any(row[i].endswith("<") for row in body)]
@@ -23,39 +26,42 @@ def text_table(evaluation: Evaluation) -> str:
         return "  ".join(parts).rstrip()
 
     rule = "-" * max(len(layout(row)) for row in [heading, *body])
-    notes = [*_notes(evaluation), "< is the method closest to retraining, or the cheapest."]
+    notes = [*_notes(study), "< is the method closest to retraining, or the cheapest."]
     return "\n".join([layout(heading), rule, *(layout(row) for row in body), rule, *notes])
 
 
 def markdown_table(evaluation: Evaluation) -> str:
     """A Markdown table with best values in bold."""
-    heading = ["Method", *(column.short for column in COLUMNS)]
-    out = [_piped(heading), _piped(["---", *("---:" for _ in COLUMNS)])]
-    for line in lines(evaluation):
+    study = Study(evaluation)
+    headings = columns(study)
+    out = [_piped(["Method", *(column.short for column in headings)]), _piped(["---", *("---:" for _ in headings)])]
+    verdict = next(i for i, column in enumerate(headings) if column.key == "verdict")
+    for line in lines(study):
         texts = [(cell.text.replace("*", "\\*"), cell.best) for cell in line.cells]
         cells = [f"**{text}**" if best else text for text, best in texts]
-        verdict = next(i for i, column in enumerate(COLUMNS) if column.key == "verdict")
-        cells[verdict] = f"{SIGNS[line.verdict]} {cells[verdict]}"
-        out.append(_piped([f"`{line.method}`", *cells]))
-    return "\n".join([*out, "", *_notes(evaluation)]) + "\n"
+        cells[verdict] = f"{SIGNS[line.model.verdict]} {cells[verdict]}"
+        out.append(_piped([f"`{line.model.name}`" + (" **ORACLE**" if line.model.oracle else ""), *cells]))
+    return "\n".join([*out, "", *_notes(study)]) + "\n"
 
 
 def _piped(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _notes(evaluation: Evaluation) -> list[str]:
-    summary = evaluation["summary"]
-    seeds = sorted({seed for row in summary for seed in row["seeds"]})
-    floor = evaluation["context"]["noise_floor"]
+def _notes(study: Study) -> list[str]:
+    seeds, notes = study.seeds, []
     if len(seeds) == 1:
         without = "no deviations, intervals, noise floor or verdicts"
-        return [f"1 seed ({seeds[0]}): {without}. FA, RA, TA, MIA in percent, Gap in points."]
-    notes = [
-        f"{len(seeds)} seed{'s' if len(seeds) != 1 else ''} ({', '.join(map(str, seeds))}), mean ± standard deviation; "
-        "FA, RA, TA, MIA in percent; Gap in points with 95 % interval. "
-        f"Noise floor between retrained models: {number(floor)} points."
-    ]
-    if any(row["concurrent"] for row in summary):
+        notes.append(f"1 seed ({seeds[0]}): {without}. FA, RA, TA, MIA in percent, Gap in points.")
+    else:
+        floor = study.floor.text if study.floor else "none"
+        notes.append(
+            f"{len(seeds)} seeds ({', '.join(map(str, seeds))}), mean ± standard deviation; "
+            "FA, RA, TA, MIA in percent; Gap in points with 95 % interval. "
+            f"Noise floor between retrained models: {floor} points."
+        )
+    if any(model.concurrent for model in study.models):
         notes.append("* measured while other cells ran: not comparable.")
+    if any(model.oracle for model in study.methods):
+        notes.append("ORACLE: settings chosen with the retrained model, which production does not have; not ranked.")
     return notes

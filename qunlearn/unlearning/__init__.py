@@ -9,8 +9,9 @@ import importlib
 import pkgutil
 
 from qunlearn.unlearning import registry as _registry
+from qunlearn.unlearning.grid import Candidate, Choice, choices, resolve
 from qunlearn.unlearning.problem import Data, DataAccessError, Problem
-from qunlearn.unlearning.registry import Method, Result, get, register, resolve, run
+from qunlearn.unlearning.registry import Method, Result, get, register, run
 
 for _file in pkgutil.iter_modules([f"{folder}/methods" for folder in __path__]):
     importlib.import_module(f"{__name__}.methods.{_file.name}")
@@ -18,4 +19,18 @@ for _file in pkgutil.iter_modules([f"{folder}/methods" for folder in __path__]):
 # Bound last, since importing the folder `methods` binds its own name here.
 methods = _registry.methods
 
-__all__ = ["Data", "DataAccessError", "Method", "Problem", "Result", "get", "methods", "register", "resolve", "run"]
+__all__ = [
+    "Candidate",
+    "Choice",
+    "Data",
+    "DataAccessError",
+    "Method",
+    "Problem",
+    "Result",
+    "choices",
+    "get",
+    "methods",
+    "register",
+    "resolve",
+    "run",
+]

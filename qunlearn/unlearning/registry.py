@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar
 
 import torch
 from torch import nn
 
-from qunlearn.config import ConfigError, Strict, validate
+from qunlearn.config import ConfigError, Strict
 from qunlearn.progress import EpochStats
 from qunlearn.unlearning.monitor import Monitor
 from qunlearn.unlearning.problem import Data, Need, Problem
@@ -126,27 +126,6 @@ def get(name: str) -> Method:
     return _METHODS[name]
 
 
-def resolve(block: Mapping[str, Mapping[str, Any]], *, where: str = "params.yaml") -> dict[str, Strict]:
-    """Checked settings of every method in the block `unlearn` of a parameter file.
-
-    Raises:
-        ConfigError: one line for each unknown method, unknown key or wrong value.
-    """
-    configs: dict[str, Strict] = {}
-    problems: list[str] = []
-    for name, settings in block.items():
-        if name not in _METHODS:
-            problems.append(f"{where}: unlearn.{name}: no such method; there are {', '.join(methods())}")
-            continue
-        try:
-            configs[name] = validate(get(name).config, settings, where=where, prefix=f"unlearn.{name}")
-        except ConfigError as error:
-            problems.append(str(error))
-    if problems:
-        raise ConfigError("\n".join(problems))
-    return configs
-
-
 def run(
     name: str,
     model: nn.Module,
@@ -161,7 +140,7 @@ def run(
     The same arguments give the same weights, bit for bit, on one machine with one number of threads.
 
     Args:
-        config: of the method's own type, see `resolve`.
+        config: of the method's own type, see `qunlearn.unlearning.grid`.
         seed: of all random draws.
         on_epoch: told about each finished epoch.
 

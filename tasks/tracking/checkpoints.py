@@ -23,6 +23,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from tasks.tracking.connection import Connection, TrackingError, is_code
 
 WEIGHTS = "weights.safetensors"
+TRAINED_IDS = "trained_ids.txt"
 DIGEST_TAG = "weights_sha256"
 FILES_TAG = "files_sha256"
 

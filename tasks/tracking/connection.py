@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from filelock import FileLock
 from mlflow import MlflowClient
@@ -20,12 +20,15 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
 
 from qunlearn.config import TrackingConfig
+from tasks.tracking.markdown import NOTE_TAG
 
 LOCAL_UI = "http://127.0.0.1:5000"
 """Where `qunlearn up` shows a local database unless told otherwise."""
 
 PAGES = "workflowType=machine_learning"
 """Asks for the pages about model training; without it the UI opens in its mode for language models."""
+
+MODELS_A_CALL = 100
 
 SQLITE = "sqlite:///"
 _ENVIRONMENT = threading.Lock()
@@ -55,9 +58,23 @@ class Connection:
         """Address of a run's page."""
         return f"{self.ui}/#/experiments/{self.experiment_id}/runs/{run_id}?{PAGES}"
 
+    def run_link(self, run_id: str, *, tab: str = "", artifact: str = "") -> str:
+        """Address of a run's page, of one of its tabs, or of one of its files or folders, relative to any page."""
+        page = f"/artifacts/{artifact}" if artifact else f"/{tab}".rstrip("/")
+        return f"#/experiments/{self.experiment_id}/runs/{run_id}{page}?{PAGES}"
+
     def model_url(self, model_id: str) -> str:
         """Address of a model's page, relative to any page."""
         return f"#/experiments/{self.experiment_id}/models/{model_id}?{PAGES}"
+
+    def models_url(self) -> str:
+        """Address of the list of all models, relative to any page."""
+        return f"#/experiments/{self.experiment_id}/models?{PAGES}"
+
+    def version_url(self, name: str, version: int | None = None) -> str:
+        """Address of a registered model's page, or of one of its versions, relative to any page."""
+        page = "" if version is None else f"/versions/{version}"
+        return f"#/models/{quote(name, safe='')}{page}?{PAGES}"
 
     def lock(self) -> FileLock:
         """A lock between threads and processes that use this store from the same root."""
@@ -76,13 +93,13 @@ class Connection:
             if not token:
                 return
 
-    def models(self, condition: str) -> Iterator[LoggedModel]:
-        """All LoggedModels of the experiment that satisfy an MLflow filter, newest first."""
+    def models(self, condition: str | None = None) -> Iterator[LoggedModel]:
+        """All LoggedModels of the experiment that satisfy an MLflow filter (None: all, not ""), newest first."""
         order = [{"field_name": "creation_time", "ascending": False}]
         token: str | None = None
         while True:
             page = self.client.search_logged_models(
-                [self.experiment_id], condition, max_results=100, order_by=order, page_token=token
+                [self.experiment_id], condition, max_results=MODELS_A_CALL, order_by=order, page_token=token
             )
             yield from page
             token = page.token
@@ -130,6 +147,7 @@ def connect(config: TrackingConfig, *, root: Path, ui: str = LOCAL_UI) -> Connec
     with FileLock(lock_path):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         experiment_id = _experiment(client, config.experiment, location)
+        _describe_experiment(client, experiment_id)
     return Connection(client, uri, experiment_id, lock_path, uri.rstrip("/") if uri.startswith("http") else ui)
 
 
@@ -167,6 +185,21 @@ def _experiment(client: MlflowClient, name: str, location: str | None) -> str:
         if found is None:
             raise
         return str(found.experiment_id)
+
+
+def _describe_experiment(client: MlflowClient, experiment_id: str) -> None:
+    """Say how to read the experiment, unless somebody has written a description."""
+    if client.get_experiment(experiment_id).tags.get(NOTE_TAG):
+        return
+    models, registry = f"#/experiments/{experiment_id}/models?{PAGES}", f"#/models?{PAGES}"
+    text = (
+        "Unlearning in quantized networks. **Start** at the newest run `pipeline ...`: it is one state of the whole "
+        "pipeline (parameters, erased ids, code), and links to its stages, to all its models and to their lineage "
+        f"diagram. Below a stage lies one run for each model that was made or measured. [All models]({models}): each "
+        "one's page is a card with its data, split, parent, code, statistics and verdict. "
+        f"[Registered models]({registry}): what is served."
+    )
+    client.set_experiment_tag(experiment_id, NOTE_TAG, text)
 
 
 def _check_answers(uri: str) -> None:

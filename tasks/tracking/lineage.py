@@ -20,12 +20,11 @@ from tasks.tracking.connection import TrackingError, is_code
 from tasks.tracking.datasets import CONTEXT_TAG, DvcSource
 from tasks.tracking.lineage_diagram import as_svg
 from tasks.tracking.lineage_text import as_text
-from tasks.tracking.registry import ALIAS, model_of
-from tasks.tracking.store import PARENT_TAG, Store
+from tasks.tracking.notes import PARENT_TAG, REUSED, list_models
+from tasks.tracking.registry import ALIAS, Version, model_of, versions
+from tasks.tracking.store import Store
 
 __all__ = ["Dataset", "Lineage", "Model", "Origin", "as_svg", "as_text", "attach", "lineage"]
-
-REUSED = "reused."
 
 
 @dataclass(frozen=True, order=True)
@@ -115,7 +114,7 @@ def lineage_of(store: Store, models: Sequence[str], *, subject: str) -> Lineage:
 
 
 def attach(store: Store, run_id: str, models: Sequence[str]) -> Lineage:
-    """Write the lineage of models to a run: JSON, text and a diagram.
+    """Write the lineage of models to a run: JSON, text and a diagram; its description lists the models.
 
     The models are given, not looked for below the run: a stage that DVC found up to date has no run there.
     """
@@ -124,6 +123,7 @@ def attach(store: Store, run_id: str, models: Sequence[str]) -> Lineage:
     run.json("lineage/lineage.json", chain.as_dict())
     run.text("lineage/lineage.txt", as_text(chain))
     run.text("lineage/lineage.svg", as_svg(chain, title=f"Lineage of {run.name}"))
+    list_models(store.connection, run_id, [(chain.models[model].name, model) for model in chain.subjects])
     return chain
 
 
@@ -133,7 +133,7 @@ class _Reader:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.models: dict[str, Model] = {}
-        self._registered: dict[str, list[str]] | None = None
+        self._registered: dict[str, list[Version]] | None = None
 
     def visit(self, model_id: str) -> None:
         if model_id in self.models:
@@ -142,7 +142,9 @@ class _Reader:
         origin = self._origin(self.store.connection.client.get_run(str(found.source_run_id)))
         for parent in origin.parents:
             self.visit(parent)
-        names = tuple(self.registered.get(model_id, ()))
+        if self._registered is None:
+            self._registered = versions(self.store.connection)
+        names = tuple(version.label for version in self._registered.get(model_id, ()))
         self.models[model_id] = Model(model_id, found.name, found.tags.get(DIGEST_TAG, ""), names, origin)
 
     def _origin(self, run: MlflowRun) -> Origin:
@@ -160,19 +162,6 @@ class _Reader:
             datasets=tuple(sorted(_dataset(entry) for entry in inputs.dataset_inputs)) if inputs else (),
             parents=tuple(_input_models(run)),
         )
-
-    @property
-    def registered(self) -> dict[str, list[str]]:
-        if self._registered is None:
-            self._registered = {}
-            client = self.store.connection.client
-            # Versions that a search finds carry no aliases; the registered model has them.
-            for model in client.search_registered_models():
-                for version in client.search_model_versions(f"name = '{model.name}'"):
-                    aliases = sorted(a for a, v in model.aliases.items() if int(v) == int(version.version))
-                    label = f"{model.name} v{version.version}" + (f" ({', '.join(aliases)})" if aliases else "")
-                    self._registered.setdefault(str(version.source).removeprefix("models:/"), []).append(label)
-        return self._registered
 
 
 def _input_models(run: MlflowRun) -> list[str]:
@@ -228,8 +217,9 @@ class _Resolver:
         yield from _input_models(run)
         # A stage or pipeline has no models of its own: nesting tells which cells it consists of, and nothing else.
         for child in self.store.connection.runs(f"tags.`{PARENT_TAG}` = '{run.info.run_id}'", newest_first=False):
-            if child.info.status == "FINISHED" or child.data.tags.get("kind") == "stage":
-                yield from self._of_run(child)
+            if child.info.status == "FINISHED" or child.data.tags.get("kind") in ("stage", "search"):
+                # Runs that a search finds carry no model inputs.
+                yield from self._of_run(self.client.get_run(child.info.run_id))
         for key, reused in run.data.tags.items():
             if key.startswith(REUSED):
                 yield from self._of_run(self.client.get_run(reused))

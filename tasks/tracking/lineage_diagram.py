@@ -1,7 +1,12 @@
-"""A lineage as a picture, SVG: data, split, trained models and their descendants in columns from left to right."""
+"""A lineage as a picture, SVG: data, split, trained models and their descendants in columns from left to right.
+
+Models that differ in their seed alone share a box: ten methods and three seeds are ten boxes.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
@@ -9,8 +14,8 @@ from xml.sax.saxutils import escape
 if TYPE_CHECKING:
     from tasks.tracking.lineage import Dataset, Lineage, Model
 
-WIDTH, HEIGHT = 268, 66
-GAP_X, GAP_Y = 96, 16
+WIDTH, HEIGHT = 246, 66
+GAP_X, GAP_Y = 60, 16
 MARGIN, HEADER = 32, 106
 
 # Okabe and Ito's colours, told apart by colour-blind readers.
@@ -49,7 +54,8 @@ def as_svg(chain: Lineage, *, title: str) -> str:
     width = 2 * MARGIN + len(columns) * WIDTH + (len(columns) - 1) * GAP_X
     count = len(chain.models)
     changed = any(model.origin.dirty for model in chain.models.values())
-    note = "; * the code had uncommitted changes" if changed else ""
+    note = "; seeds share a box" if len(_groups(chain)) < count else ""
+    note += "; * the code had uncommitted changes" if changed else ""
     parts = [
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{width}' height='{height:.0f}' "
         f"viewBox='0 0 {width} {height:.0f}' role='img'>",
@@ -73,8 +79,8 @@ def _graph(chain: Lineage) -> tuple[dict[str, _Node], Edges]:
     nodes: dict[str, _Node] = {}
     edges: Edges = {}
     generation: dict[str, int] = {}
-    for model in chain.models.values():  # parents come first
-        origin = model.origin
+    for key, models in _groups(chain).items():  # parents come first
+        origin = models[0].origin
         splits = [d for d in origin.datasets if d.is_split]
         data = [d for d in origin.datasets if not d.is_split]
         for entry in origin.datasets:
@@ -84,11 +90,34 @@ def _graph(chain: Lineage) -> tuple[dict[str, _Node], Edges]:
             edges.update({(_key(d), _key(s)): None for d in data for s in splits})
         inherited = {_key(d) for parent in origin.parents for d in chain.models[parent].origin.datasets}
         direct = [_key(d) for d in splits or data]
-        edges.update({(key, model.model_id): None for key in direct if key not in inherited})
-        edges.update({(parent, model.model_id): None for parent in origin.parents})
-        generation[model.model_id] = max((generation[parent] + 1 for parent in origin.parents), default=0)
-        nodes[model.model_id] = _model_node(model, generation[model.model_id])
+        edges.update({(entry, key): None for entry in direct if entry not in inherited})
+        above = _parents(chain, models[0])
+        edges.update({(parent, key): None for parent in above})
+        generation[key] = max((generation[parent] + 1 for parent in above), default=0)
+        nodes[key] = _model_node(models, generation[key])
     return nodes, edges
+
+
+SEED = re.compile(r"(.+)-seed(\d+)")
+
+
+def _groups(chain: Lineage) -> dict[str, list[Model]]:
+    """Models by the key of their box: what was made in the same way from the same things, whatever the seed."""
+    found: dict[str, list[Model]] = {}
+    for model in chain.models.values():
+        found.setdefault(_group(chain, model), []).append(model)
+    return found
+
+
+def _group(chain: Lineage, model: Model) -> str:
+    named = SEED.fullmatch(model.name)
+    if named is None:
+        return model.model_id
+    return " / ".join([named[1], *_parents(chain, model), *(_key(entry) for entry in model.origin.datasets)])
+
+
+def _parents(chain: Lineage, model: Model) -> list[str]:
+    return list(dict.fromkeys(_group(chain, chain.models[parent]) for parent in model.origin.parents))
 
 
 def _key(entry: Dataset) -> str:
@@ -101,12 +130,32 @@ def _data_node(entry: Dataset) -> _Node:
     return _Node(column, entry.name, (entry.digest, entry.source), colour, "", tooltip)
 
 
-def _model_node(model: Model, generation: int) -> _Node:
+def _model_node(models: Sequence[Model], generation: int) -> _Node:
+    badges = [label for model in models for label in model.registered]
+    # The served one is what a reader looks for.
+    badges.sort(key=lambda label: label.endswith(")"))
+    first = models[0].origin
+    title, lines = models[0].name, (f"weights {models[0].digest[:16]}", f"cell {first.fingerprint[:8] or 'none'}")
+    if len(models) > 1:
+        title = models[0].name.rpartition("-seed")[0]
+        seeds = ", ".join(dict.fromkeys(model.name.rpartition("-seed")[2] for model in models))
+        chosen = ", ".join(model.name.rpartition("-seed")[2] for model in models if model.registered)
+        lines = (f"seeds {seeds}{f' (registered: {chosen})' if chosen else ''}", f"{len(models)} models")
+    commits = list(dict.fromkeys(_commit(model) for model in models))
+    lines = (lines[0], f"commit {commits[0]}{' ...' if len(commits) > 1 else ''} · {lines[1]}")
+    tooltip = "\n\n".join(_tooltip(model) for model in models)
+    badge = badges[-1] if badges else ""
+    return _Node(2 + generation, title, lines, DERIVED if generation else TRAINED, badge, tooltip)
+
+
+def _commit(model: Model) -> str:
     origin = model.origin
-    commit = origin.commit[:8] + ("*" if origin.dirty else "") if origin.commit else "none"
-    lines = (f"weights {model.digest[:16]}", f"commit {commit} · cell {origin.fingerprint[:8] or 'none'}")
-    badge = model.registered[-1] if model.registered else ""
-    tooltip = "\n".join(
+    return origin.commit[:8] + ("*" if origin.dirty else "") if origin.commit else "none"
+
+
+def _tooltip(model: Model) -> str:
+    origin = model.origin
+    return "\n".join(
         [
             f"{model.name}, {model.model_id}",
             f"sha256 of weights {model.digest}",
@@ -115,7 +164,6 @@ def _model_node(model: Model, generation: int) -> _Node:
             f"fingerprint {origin.fingerprint}",
         ]
     )
-    return _Node(2 + generation, model.name, lines, DERIVED if generation else TRAINED, badge, tooltip)
 
 
 # --- where -----------------------------------------------------------------------------------------------------------
@@ -167,7 +215,7 @@ def _box(node: _Node) -> str:
     x, y, edge = node.x, node.y, SERVED if node.badge else "#d0d5dd"
     badge = ""
     if node.badge:
-        text = _shorten(node.badge, 34)
+        text = _shorten(node.badge, 33)
         length = 16 + 6.4 * len(text)
         badge = (
             f"<rect x='{x + WIDTH - length - 8:.1f}' y='{y - 9:.1f}' width='{length:.1f}' height='18' rx='9' "
@@ -180,11 +228,11 @@ def _box(node: _Node) -> str:
         f"stroke-width='{2 if node.badge else 1}'/>"
         f"<rect x='{x}' y='{y:.1f}' width='6' height='{HEIGHT}' rx='3' fill='{node.colour}'/>"
         f"<text x='{x + 18}' y='{y + 22:.1f}' {SANS} font-size='13' font-weight='600' fill='#1a1a1a'>"
-        f"{escape(_shorten(node.title, 32))}</text>"
+        f"{escape(_shorten(node.title, 29))}</text>"
         f"<text x='{x + 18}' y='{y + 40:.1f}' {MONO} font-size='10.5' fill='#444'>"
-        f"{escape(_shorten(node.lines[0], 36))}</text>"
+        f"{escape(_shorten(node.lines[0], 35))}</text>"
         f"<text x='{x + 18}' y='{y + 55:.1f}' {MONO} font-size='10.5' fill='#777'>"
-        f"{escape(_shorten(node.lines[1], 36))}</text>{badge}</g>"
+        f"{escape(_shorten(node.lines[1], 35))}</text>{badge}</g>"
     )
 
 

@@ -7,14 +7,21 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+from mlflow.entities import LoggedModel
 from mlflow.exceptions import MlflowException
 
 from tasks.tracking.checkpoints import DIGEST_TAG
 from tasks.tracking.connection import Connection, TrackingError, is_code
-from tasks.tracking.markdown import description
+from tasks.tracking.markdown import NOTE_TAG, code, cut, link
 
 SERVED = "qunlearn-served"
 ALIAS = "champion"
+ABOUT = (
+    "Unlearned quantized models; the alias `champion` marks the one that is served. "
+    "Each version says which model it is, and that model's page leads to data, split, parent, code and statistics."
+)
+DESCRIPTION_LIMIT = 5000
+"""Characters that the registry keeps of a description."""
 VERSIONS_TAG = "mlflow.modelVersions"
 """MLflow's own tag: the versions that a model's page links to."""
 
@@ -29,11 +36,38 @@ class Champion:
     run_id: str
 
 
+@dataclass(frozen=True)
+class Version:
+    """A version of a registered model, with its aliases."""
+
+    name: str
+    number: int
+    aliases: tuple[str, ...]
+
+    @property
+    def label(self) -> str:
+        """Such as ``qunlearn-served v3 (champion)``."""
+        return f"{self.name} v{self.number}" + (f" ({', '.join(self.aliases)})" if self.aliases else "")
+
+
+def versions(connection: Connection) -> dict[str, list[Version]]:
+    """The registered versions of each LoggedModel, by its id."""
+    found: dict[str, list[Version]] = {}
+    # Versions that a search finds carry no aliases; the registered model has them.
+    for model in connection.client.search_registered_models(max_results=1000):
+        for version in connection.client.search_model_versions(f"name = '{model.name}'", max_results=10_000):
+            number = int(version.version)
+            aliases = tuple(sorted(alias for alias, v in model.aliases.items() if int(v) == number))
+            model_id = str(version.source).removeprefix("models:/")
+            found.setdefault(model_id, []).append(Version(model.name, number, aliases))
+    return found
+
+
 def register(connection: Connection, model_id: str, *, name: str, tags: Mapping[str, str]) -> int:
     """Add a LoggedModel to the registry as a new version of `name`. Returns the version's number."""
     client = connection.client
     try:
-        client.create_registered_model(name, description="Unlearned quantized models; `champion` is the served one.")
+        client.create_registered_model(name, description=ABOUT)
     except MlflowException as error:
         if not is_code(error, "RESOURCE_ALREADY_EXISTS"):
             raise
@@ -45,12 +79,42 @@ def register(connection: Connection, model_id: str, *, name: str, tags: Mapping[
             source=f"models:/{model_id}",
             run_id=model.source_run_id,
             tags={**tags, DIGEST_TAG: model.tags[DIGEST_TAG]},
-            description=description(f"{model.name}, weights `{model.tags[DIGEST_TAG]}`", tags),
+            description=_about_version(connection, model, tags, model.tags.get(NOTE_TAG, "")),
             model_id=model_id,
         )
     version = int(made.version)
     _link(connection, model_id, name, version)
+    _describe(connection, name)
     return version
+
+
+def describe_model(connection: Connection, model_id: str, text: str) -> None:
+    """Replace the Markdown description of a LoggedModel and of its registered versions."""
+    client = connection.client
+    client.set_logged_model_tags(model_id, {NOTE_TAG: text})
+    model = client.get_logged_model(model_id)
+    for entry in json.loads(model.tags.get(VERSIONS_TAG, "[]")):
+        version = client.get_model_version(entry["name"], str(entry["version"]))
+        about = _about_version(connection, model, version.tags, text)
+        client.update_model_version(version.name, version.version, about)
+
+
+def _about_version(connection: Connection, model: LoggedModel, tags: Mapping[str, str], card: str) -> str:
+    shown = "".join(f", {key.replace('_', ' ')} {code(value)}" for key, value in tags.items() if key != DIGEST_TAG)
+    page = link(model.name, connection.model_url(model.model_id))
+    title = f"This version is the model {page}, weights {code(model.tags[DIGEST_TAG])}{shown}."
+    return cut(f"{title}\n\n{card}".strip(), DESCRIPTION_LIMIT)
+
+
+def _describe(connection: Connection, name: str) -> None:
+    """Let the registered model's page lead to the model that is served."""
+    served = champion(connection, name=name)
+    text = "No version is served yet."
+    if served is not None:
+        model = connection.client.get_logged_model(served.model_id)
+        page, version = connection.model_url(served.model_id), connection.version_url(name, served.version)
+        text = f"Served now: {link(f'version {served.version}', version)}, which is the model {link(model.name, page)}."
+    connection.client.update_registered_model(name, f"{ABOUT}\n\n{text}")
 
 
 def set_champion(connection: Connection, version: int, *, name: str, base: int | None) -> None:
@@ -78,6 +142,7 @@ def set_champion(connection: Connection, version: int, *, name: str, base: int |
             if not is_code(error, "RESOURCE_DOES_NOT_EXIST"):
                 raise
             raise TrackingError(f"{name} has no version {version}; register a model first") from None
+        _describe(connection, name)
 
 
 def champion(connection: Connection, *, name: str) -> Champion | None:

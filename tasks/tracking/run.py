@@ -16,10 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus, Metric, Param, RunTag
 
-from tasks.tracking.checkpoints import recorded_digests
+from tasks.tracking.cards import COUNT_TAG, model_card
+from tasks.tracking.checkpoints import TRAINED_IDS, recorded_digests
 from tasks.tracking.connection import Connection
 from tasks.tracking.datasets import dataset_input
-from tasks.tracking.markdown import NOTE_TAG, description
+from tasks.tracking.markdown import NOTE_TAG
+from tasks.tracking.notes import REUSED, describe_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -144,6 +146,7 @@ class Run:
     def input_model(self, model_id: str) -> None:
         """Record the model the run started from."""
         self.connection.client.log_inputs(self.id, models=[LoggedModelInput(model_id)])
+        describe_run(self.connection, self.id)
 
     def output_model(
         self,
@@ -160,7 +163,7 @@ class Run:
             folder: what `qunlearn.checkpoint.save` wrote.
             name: shown in the list of models; without ``/ : . % " '``.
             digest: sha256 of ``weights.safetensors``.
-            tags: shown with the model; its description is made of them.
+            tags: shown with the model and on its card.
             params: shown with the model; nested mappings become dotted names.
 
         Raises:
@@ -170,16 +173,16 @@ class Run:
         mine = {key: self.tags[key] for key in ("stage", "fingerprint") if key in self.tags}
         shown = {**mine, "cell": self.name, **tags}
         recorded = recorded_digests(folder, digest=digest)
-        text = description(f"Weights `{digest}`, made by **{self.name}**.", shown, self._inputs())
         model = client.create_logged_model(
             self.connection.experiment_id,
             name=name,
             source_run_id=self.id,
-            tags={**shown, **recorded, NOTE_TAG: text},
+            tags={**shown, **recorded, **_trained_count(folder)},
             params=dict(flatten(params or {})),
             model_type="checkpoint",
         )
         try:
+            client.set_logged_model_tags(model.model_id, {NOTE_TAG: model_card(self.connection, model)})
             client.log_model_artifacts(model.model_id, str(folder))
         except BaseException:
             client.finalize_logged_model(model.model_id, LoggedModelStatus.FAILED)
@@ -188,21 +191,15 @@ class Run:
         client.log_outputs(self.id, [LoggedModelOutput(model.model_id, 0)])
         return str(model.model_id)
 
-    def _inputs(self) -> list[tuple[str, str]]:
-        """Rows for a description: the pages of MLflow show a run's data, but not the models it started from."""
-        client = self.connection.client
-        inputs = client.get_run(self.id).inputs
-        rows = []
-        for entry in inputs.model_inputs if inputs else ():
-            parent = client.get_logged_model(entry.model_id)
-            rows.append(("parent model", f"[{parent.name}]({self.connection.model_url(parent.model_id)})"))
-        for entry in inputs.dataset_inputs if inputs else ():
-            rows.append((f"data {entry.dataset.name}", f"`{entry.dataset.digest}`"))
-        return rows
-
     def reused(self, cell_name: str, record: CellRecord) -> None:
         """Link the finished run that stands in for a cell of this stage."""
-        self.tag({f"reused.{cell_name}": record.run_id})
+        self.tag({f"{REUSED}{cell_name}": record.run_id})
+
+
+def _trained_count(folder: Path) -> dict[str, str]:
+    """A tag with the number of training images, where the checkpoint lists them."""
+    ids = folder / TRAINED_IDS
+    return {COUNT_TAG: str(len(ids.read_text(encoding="utf-8").split()))} if ids.is_file() else {}
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

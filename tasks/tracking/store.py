@@ -13,17 +13,13 @@ from mlflow.exceptions import MlflowException
 
 from qunlearn.config import TrackingConfig
 from tasks.tracking import checkpoints, records, registry
+from tasks.tracking.cards import Assessment, evaluation_run, model_card
 from tasks.tracking.connection import LOCAL_UI, Connection, TrackingError, connect, is_code
-from tasks.tracking.markdown import NOTE_TAG, description
+from tasks.tracking.notes import KEY_TAG, KIND_TAG, PARENT_TAG, SERVICE_KEY, describe_run
 from tasks.tracking.processes import identity, is_gone
 from tasks.tracking.records import FINGERPRINT_TAG, CellRecord
 from tasks.tracking.registry import SERVED, Champion
 from tasks.tracking.run import Run
-
-PARENT_TAG = "mlflow.parentRunId"
-NAME_TAG = "mlflow.runName"
-KIND_TAG = "kind"
-KEY_TAG = "pipeline_key"
 
 
 @dataclass(frozen=True)
@@ -60,8 +56,8 @@ class Store:
             for found in self.connection.runs(condition, newest_first=False):
                 return str(found.info.run_id)
             own = {**(tags or {}), KEY_TAG: key, KIND_TAG: "pipeline"}
-            text = "One state of the whole pipeline: parameters, erased ids and code."
-            run = self._create(f"pipeline {key[:8]}", None, own, text)
+            name = "deletion service" if key == SERVICE_KEY else f"pipeline {key[:8]}"
+            run = self._create(name, None, own)
             run.params(params)
             return run.id
 
@@ -76,9 +72,25 @@ class Store:
     ) -> Iterator[Run]:
         """A stage's run, below the pipeline's. It ends FINISHED, FAILED after an error, KILLED when interrupted."""
         own = {**(tags or {}), **identity(), KIND_TAG: "stage", "stage": stage}
-        run = self._create(stage, pipeline_run_id, own, f"Stage **{stage}** of the pipeline.")
+        run = self._create(stage, pipeline_run_id, own)
         with self._ending(run, also=pipeline_run_id):
             self.connection.client.update_run(pipeline_run_id, status="RUNNING")
+            run.params(params or {})
+            yield run
+
+    @contextmanager
+    def search(
+        self,
+        name: str,
+        stage_run_id: str,
+        *,
+        tags: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+    ) -> Iterator[Run]:
+        """The run of one search for settings, below its stage's; its trials are cells below it. Ends like a stage's."""
+        own = {**(tags or {}), **identity(), KIND_TAG: "search"}
+        run = self._create(name, stage_run_id, own)
+        with self._ending(run):
             run.params(params or {})
             yield run
 
@@ -91,16 +103,19 @@ class Store:
         fingerprint: str | None,
         params: Mapping[str, Any],
         tags: Mapping[str, str] | None = None,
+        label: str | None = None,
     ) -> Iterator[Run]:
-        """The run of one cell, below its stage's. Ends like a stage's.
+        """The run of one cell, below its stage's or its search's. Ends like a stage's.
 
         Args:
+            name: stays `Run.name`, and with it the tag `cell` of the model, by which `record_by_digest` finds it.
+            label: what the pages call the run, if not `name`.
             fingerprint: by which `find_cell` finds it when it is FINISHED; None for a cell that is not to be reused.
         """
         own = {**(tags or {}), **identity(), KIND_TAG: "cell"}
         if fingerprint is not None:
             own[FINGERPRINT_TAG] = fingerprint
-        run = self._create(name, stage_run_id, own, f"**{name}**, a cell of the pipeline.")
+        run = self._create(name, stage_run_id, own, label=label)
         with self._ending(run):
             run.params(params)
             yield run
@@ -132,15 +147,17 @@ class Store:
         ]
         ids = [str(run.info.run_id) for run in [*orphans, *pipelines]]
         for run_id in ids:
-            self.connection.client.set_terminated(run_id, "KILLED")
+            self._terminate("KILLED", run_id)
         return ids
 
-    def _create(self, name: str, parent: str | None, tags: Mapping[str, str], text: str) -> Run:
+    def _create(self, name: str, parent: str | None, tags: Mapping[str, str], *, label: str | None = None) -> Run:
         own = {key: str(value) for key, value in tags.items()}
-        own[NOTE_TAG] = description(text, own)
         if parent is not None:
             own[PARENT_TAG] = parent
-        made = self.connection.client.create_run(self.connection.experiment_id, tags=own, run_name=name)
+        made = self.connection.client.create_run(self.connection.experiment_id, tags=own, run_name=label or name)
+        # Anew for the run above too, so that it leads to what runs now.
+        for run_id in (made.info.run_id, *([parent] if own[KIND_TAG] == "stage" else [])):
+            describe_run(self.connection, run_id)
         return Run(made.info.run_id, parent, name, own, self.connection)
 
     @contextmanager
@@ -159,6 +176,8 @@ class Store:
         for run_id in run_ids:
             if run_id is not None:
                 self.connection.client.set_terminated(run_id, status)
+                # Only now is it known what the run made and read, and what ran below it.
+                describe_run(self.connection, run_id)
 
     # --- finished cells ----------------------------------------------------------------------------------------------
 
@@ -177,6 +196,26 @@ class Store:
     def cell_json(self, record: CellRecord, path: str) -> Any:
         """The content of a file that a cell kept with `Run.json`."""
         return records.cell_json(self.connection, record, path)
+
+    def describe_model(self, model_id: str, text: str) -> None:
+        """Replace the Markdown description of a model and of its registered versions."""
+        registry.describe_model(self.connection, model_id, text)
+
+    def write_card(
+        self, record: CellRecord, *, evaluation_row: Mapping[str, Any], cell: Mapping[str, Any], bits: str
+    ) -> None:
+        """Write the model's card anew, now with its evaluation, as the description of the model and of its versions.
+
+        Args:
+            record: the cell that made the model.
+            evaluation_row: the method's entry of ``summary`` in `metrics/evaluation.json`.
+            cell: the model's entry of ``cells`` there.
+            bits: what the audit found in force, such as ``W4A4``.
+        """
+        assessment = Assessment(evaluation_row, cell, evaluation_run(self.connection, record.model_id, cell=cell))
+        model = self.connection.client.get_logged_model(record.model_id)
+        text = model_card(self.connection, model, bits=bits, assessment=assessment)
+        self.describe_model(record.model_id, text)
 
     def fetch(self, digest: str, destination: Path, *, model_id: str | None = None) -> Path:
         """Copy the checkpoint with these weights into a new folder and verify every file of it.

@@ -61,10 +61,17 @@ def test_minimal_parameters_take_the_documented_defaults():
         ("training", {"schedule": "one_cycle", "precision": "bf16", "channels_last": True, "device": "cpu"}),
         ("runner", {"kind": "dask", "workers": 2, "address": "tcp://127.0.0.1:8786"}),
         ("deletion", {"method": "fine_tune", "cron": "*/5 * * * *"}),
+        ("unlearn.oeu", {"grid": {"epochs": [1, 2]}, "oracle": True}),
     ],
 )
 def test_every_kind_of_good_value_is_taken(key, value):
     validate(Params, with_value(key, value), where="params.yaml")
+
+
+def test_the_keys_of_an_optional_block_are_named():
+    content = with_value("evaluate.relearn", {"rate": 0.1})
+    with pytest.raises(ConfigError, match="rate = 0.1: unknown key; allowed here: batch_size, learning_rate, limit"):
+        validate(Params, content, where="params.yaml")
 
 
 def test_subclass_forgetting_works_on_superclasses():

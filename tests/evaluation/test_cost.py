@@ -24,6 +24,20 @@ def test_what_was_not_measured_is_left_out():
     assert cost_ratios({}, RETRAIN, **SIZES) == {}
 
 
+def test_memory_is_compared_where_both_runs_know_it():
+    stats, retrain = {"seconds": 10.0, "peak_memory_mb": 30.0}, {**RETRAIN, "peak_memory_mb": 120.0}
+
+    assert cost_ratios(stats, retrain, **SIZES) == {"cost_ratio": 0.25, "memory_ratio": 0.25}
+    assert "memory_ratio" not in cost_ratios(stats, RETRAIN, **SIZES)
+    assert "memory_ratio" not in cost_ratios(RETRAIN, retrain, **SIZES)
+
+
+def test_retraining_that_raised_no_peak_gives_no_memory_ratio():
+    stats, retrain = {"peak_memory_mb": 30.0}, {**RETRAIN, "peak_memory_mb": 0.0}
+
+    assert "memory_ratio" not in cost_ratios(stats, retrain, **SIZES)
+
+
 @pytest.mark.parametrize("broken", [{"seconds": 0.0}, {"retain_passes": 0.0}])
 def test_retraining_for_free_is_refused(broken):
     with pytest.raises(ValueError, match="needs a positive number"):

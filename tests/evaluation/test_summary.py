@@ -79,6 +79,56 @@ def test_reference_and_original_have_rows_like_the_others():
     assert "cost_ratio" not in summary["original"]["mean"]
 
 
+def test_rows_say_how_settings_were_chosen_and_what_a_method_saw():
+    context = {
+        "methods": {"oeu": {"title": "OEU", "selected_by": "validation", "data_access": ["retain", "validation"]}}
+    }
+    summary = rows(assemble(experiment(), context))
+
+    assert (summary["oeu"]["selected_by"], summary["oeu"]["data_access"]) == ("validation", ["retain", "validation"])
+    assert (summary["original"]["selected_by"], summary["original"]["data_access"]) == (None, ["forget", "retain"])
+    assert (summary["retrain"]["selected_by"], summary["retrain"]["data_access"]) == (None, ["retain"])
+    assert not {"selected_by", "data_access"} & summary["fine_tune"].keys()
+
+
+def test_memory_is_compared_with_retraining_of_the_same_seed():
+    cells = [cell("oeu", 0, REFERENCE[0], peak_memory_mb=50.0), cell("retrain", 0, REFERENCE[0], peak_memory_mb=200.0)]
+
+    summary = rows(assemble([*cells, cell("original", 0, REFERENCE[0], peak_memory_mb=300.0)], {}))
+
+    assert summary["oeu"]["mean"]["memory_ratio"] == 0.25
+    assert summary["retrain"]["mean"]["memory_ratio"] == 1.0
+    assert "memory_ratio" not in summary["original"]["mean"]
+
+
+def test_a_figure_that_some_seeds_lack_has_no_mean():
+    cells = experiment()
+    cells[0]["metrics"]["lira_auc"] = 0.7
+
+    assert "lira_auc" not in rows(assemble(cells, {}))["oeu"]["mean"]
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"),
+    [
+        ((0.0, 0.0, 0.0, 0.0), "within"),
+        ((5.0, 0.0, 0.0, 0.0), "under"),
+        ((0.0, 0.0, 0.0, -12.0), "under"),
+        ((-80.0, 0.0, 0.0, 0.0), "over"),
+        ((0.0, 0.0, 0.0, 60.0), "over"),
+        ((0.0, -3.0, 0.0, 0.0), "damaged"),
+        ((0.0, 0.0, -3.0, 0.0), "damaged"),
+        ((0.0, 0.0, 3.0, 0.0), "inconclusive"),
+        ((5.0, -3.0, 0.0, 60.0), "under"),
+    ],
+)
+def test_every_verdict_is_reached_from_cells_in_each_direction(shift, verdict):
+    moved = {seed: tuple(a + b for a, b in zip(values, shift, strict=True)) for seed, values in REFERENCE.items()}
+    cells = [cell("retrain", seed, values) for seed, values in REFERENCE.items()]
+
+    assert rows(assemble([*cells, *(cell("m", seed, v) for seed, v in moved.items())], {}))["m"]["verdict"] == verdict
+
+
 def test_one_seed_leaves_out_what_needs_more_and_is_valid_json():
     evaluation = assemble([c for c in experiment() if c["seed"] == 0], {})
     row = rows(evaluation)["oeu"]

@@ -61,6 +61,44 @@ def test_a_difference_of_exactly_the_margin_is_within():
     assert judge("mia_confidence", [-step] * 3, allowed=step).verdict == "within"
 
 
+def test_verdict_numbers_of_three_seeds_by_hand():
+    # d = (1, 2, 3): mean 2, standard deviation 1, half width 4.302653 / sqrt 3 = 2.4841377.
+    found = judge("forget_accuracy", [1.0, 2.0, 3.0], allowed=4.5)
+
+    assert found.difference == 2.0
+    assert found.interval == pytest.approx((-0.4841377, 4.4841377), abs=1e-6)
+    assert found.verdict == "within"
+    assert judge("forget_accuracy", [1.0, 2.0, 3.0], allowed=4.48).verdict == "inconclusive"
+
+
+def test_one_sample_is_the_margin_where_all_retrained_models_agree():
+    agreed = retrained(94.0, 94.0, 94.0, forget_samples=200.0)
+    allowed = margin("forget_accuracy", agreed)
+
+    assert allowed == pytest.approx(0.5)  # one of 200 in percent
+    assert margin("mia_confidence", [{**m, "mia_confidence": 10.0} for m in agreed]) == pytest.approx(0.5)
+    assert judge("forget_accuracy", [0.5, 0.5, 0.5], allowed=allowed).verdict == "within"
+    assert judge("forget_accuracy", [1.0, 1.0, 1.0], allowed=allowed).verdict == "under"
+    assert judge("forget_accuracy", [-1.0, -1.0, -1.0], allowed=allowed).verdict == "over"
+
+
+@given(
+    differences=st.lists(st.integers(-300, 300).map(lambda n: n / 10), min_size=3, max_size=5),
+    allowed=st.integers(1, 50).map(lambda n: n / 5),
+)
+def test_the_verdict_mirrors_with_the_sign_of_the_difference(differences, allowed):
+    mirrored = [-d for d in differences]
+    opposite = {"within": "within", "inconclusive": "inconclusive", "under": "over", "over": "under"}
+
+    for metric in ("forget_accuracy", "mia_confidence"):
+        found = judge(metric, differences, allowed=allowed).verdict
+        assert judge(metric, mirrored, allowed=allowed).verdict == opposite[found]
+    assert (
+        judge("mia_confidence", mirrored, allowed=allowed).verdict
+        == judge("forget_accuracy", differences, allowed=allowed).verdict
+    )
+
+
 def test_the_worst_figure_decides():
     assert worst(["within", "within"]) == "within"
     assert worst(["within", "inconclusive"]) == "inconclusive"

@@ -1,5 +1,6 @@
 """The `qunlearn` command."""
 
+import hashlib
 import json
 import os
 import re
@@ -51,7 +52,7 @@ def in_new_process(*arguments, cwd):
 def test_help_names_every_command_and_waits_for_no_library(run):
     code, out, _ = run("--help")
     assert code == 0
-    for name in ("methods", "table", "up", "status", "down", "lineage"):
+    for name in ("methods", "table", "up", "status", "down", "lineage", "find-models"):
         assert re.search(rf"\b{name}\b", out)
 
 
@@ -167,3 +168,50 @@ def test_table_of_a_damaged_evaluation_says_so(project, run, content):
     assert (code, out) == (1, "")
     assert len(err.splitlines()) == 1
     assert "evaluation.json" in err
+
+
+@pytest.fixture
+def trained(project, monkeypatch):
+    """A project whose store has one model, trained on one of the two prepared images; the sample's id."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    from qunlearn.config import TrackingConfig
+    from tasks.tracking import Store
+
+    (project / "data" / "prepared").mkdir(parents=True)
+    (project / "data" / "prepared" / "ids.txt").write_text("all-000001-abc\nall-000002-def\n")
+    folder = project / "checkpoint"
+    folder.mkdir()
+    (folder / "weights.safetensors").write_bytes(b"weights")
+    (folder / "trained_ids.txt").write_text("all-000001-abc\n")
+    store = Store.open(TrackingConfig(), root=project)
+    digest = hashlib.sha256(b"weights").hexdigest()
+    with store.stage("pretrain", store.pipeline("ab" * 32, params={})) as run:
+        run.output_model(folder, name="original-seed0", digest=digest, tags={"method": "original", "seed": "0"})
+    return "all-000001-abc"
+
+
+def test_find_models_lists_the_models_that_were_trained_on_a_sample(trained, run):
+    code, out, _ = run("find-models", "--sample", trained[:10])
+    assert code == 0
+    assert out.splitlines()[0] == f"sample {trained}"
+    assert out.splitlines()[2].split()[:4] == ["stored", "original-seed0", "original", "0"]
+
+
+def test_find_models_as_json_is_json(trained, run):
+    code, out, _ = run("find-models", "--sample", trained, "--json")
+    content = json.loads(out)
+    assert (code, content["sample"]) == (0, trained)
+    (model,) = content["models"]
+    assert set(model) == {"state", "name", "method", "seed", "digest", "model_id", "created", "url"}
+    assert model["url"].startswith("http://127.0.0.1:5000/#/experiments/")
+
+
+def test_find_models_of_a_sample_that_no_model_knows_says_so(trained, run):
+    code, out, _ = run("find-models", "--sample", "all-000002-def")
+    assert (code, out) == (0, "sample all-000002-def\nNo model whose training images are known was trained on it.\n")
+
+
+def test_find_models_of_an_unknown_sample_is_one_line_and_exit_code_1(trained, run):
+    code, out, err = run("find-models", "--sample", "all-000003-abc")
+    assert (code, out, len(err.splitlines())) == (1, "", 1)
+    assert "not in data/prepared/ids.txt" in err

@@ -15,10 +15,9 @@ from small_pipeline import SMALL, write_params
 from qunlearn import checkpoint
 from qunlearn.config import QuantizationConfig, TrackingConfig
 from qunlearn.data.splits import load_split
-from tasks.evaluation import check_fresh
 from tasks.manifests import read_manifest
 from tasks.material import Material
-from tasks.tracking import CellRecord, Store
+from tasks.tracking import Store
 from tasks.tracking.lineage import as_text, lineage
 from tasks.workspace import Workspace
 
@@ -176,17 +175,6 @@ def test_model_is_always_fed_as_it_was_trained(finished, store, tmp_path):
     model = checkpoint.load(store.fetch(cell.sha256, tmp_path / "model"))
     drifted = replace(material, pool=replace(material.pool, transform=replace(material.pool.transform, mean=(0.1,))))
     assert drifted.for_model(model).pool.transform == material.pool.transform
-
-
-def test_retrained_model_that_starts_from_the_original_is_refused():
-    def record(start: str, digest: str) -> CellRecord:
-        return CellRecord("run", "m-1", digest, "mark", {}, {}, {"initial_sha256": start})
-
-    original = record("a" * 64, "b" * 64)
-    check_fresh(record("c" * 64, "d" * 64), original)
-    for start in ("a" * 64, "b" * 64):
-        with pytest.raises(ValueError, match="fresh constructor"):
-            check_fresh(record(start, "d" * 64), original)
 
 
 def test_workspace_takes_paths_from_the_folder_of_the_parameters(finished):

@@ -1,51 +1,74 @@
 """The figures about gradient conflict."""
 
-import re
+import copy
 
 import numpy as np
 import pytest
 
-from qunlearn.reporting.conflict import bin_width, binned, conflict_chart, has_conflicts
+from qunlearn.reporting.conflict import COSINE, REMOVED, conflict_chart, conflicts, has_conflicts, mean_curve
+from qunlearn.reporting.study import Study
 
 
-def test_bins_average_steps_and_pass_over_missing_numbers():
-    columns = {"step": np.arange(1, 6), "cosine_before": np.array([1.0, np.nan, 3.0, 5.0, np.nan])}
-
-    step, value = binned(columns, "cosine_before", width=2)
-
-    assert step.tolist() == [1.5, 3.5, 5.0]
-    assert value[:2].tolist() == [1.0, 4.0]
-    assert np.isnan(value[2])
+def model(evaluation, name="oeu"):
+    return next(model for model in Study(evaluation).models if model.name == name)
 
 
-def test_each_seed_is_a_light_line_and_their_mean_a_strong_one(steps):
-    figure = conflict_chart(steps, method="oeu", name="cosine_before", title="Cosine")
-
-    assert figure.count('class="each"') == 3
-    assert figure.count('class="average"') == 1
+def recorded(cosine, removed=None):
+    return {"step": list(range(len(cosine))), COSINE: cosine, REMOVED: removed or cosine}
 
 
-def test_long_runs_are_drawn_with_a_bounded_number_of_points():
-    count = 50_000
-    columns = {"step": np.arange(count), "cosine_before": np.linspace(-1, 1, count), "removed_fraction": np.ones(count)}
-    steps = {("oeu", 0): columns}
+def test_each_method_that_recorded_conflicts_has_both_figures(evaluation):
+    found = conflicts(Study(evaluation))
 
-    figure = conflict_chart(steps, method="oeu", name="cosine_before", title="Cosine")
-
-    assert bin_width(steps, "oeu") == 417
-    assert len(re.findall(" L", figure)) <= 2 * 120
+    assert [conflict.model.name for conflict in found] == ["oeu"]
+    assert len(found[0].figures) == 2
+    assert found[0].seeds == 3
+    assert found[0].steps_per_point.text == "2"
 
 
-def test_runs_of_different_length_and_without_any_number_are_drawn():
-    steps = {
-        ("oeu", 0): {"step": np.arange(4), "cosine_before": np.full(4, np.nan)},
-        ("oeu", 1): {"step": np.arange(7), "cosine_before": np.full(7, -0.5)},
-    }
+def test_each_seed_is_a_light_line_and_their_mean_a_strong_one(evaluation):
+    for figure in conflicts(Study(evaluation))[0].figures.values():
+        assert figure.count('class="each"') == 3
+        assert figure.count('class="average"') == 1
 
-    figure = conflict_chart(steps, method="oeu", name="cosine_before", title="Cosine")
+
+def test_a_figure_without_any_number_is_left_out(many_methods):
+    figures = {conflict.model.name: list(conflict.figures) for conflict in conflicts(Study(many_methods))}
+
+    assert len(figures["pgu"]) == 1
+    assert len(figures["two_phase"]) == 2
+
+
+def test_points_without_a_number_are_passed_over(evaluation):
+    figure = conflict_chart(model(evaluation), [recorded([0.5, None, -0.5])], name=COSINE)
+    line = figure.split('class="each" d="')[1].split('"')[0]
 
     assert "nan" not in figure
-    assert "2 seeds" in figure
+    assert line.count("L") == 1
+
+
+def test_runs_of_different_length_are_averaged_as_far_as_the_shorter_goes():
+    steps, values = mean_curve([
+        (np.arange(3.0), np.array([1.0, np.nan, 3.0])), (np.arange(4.0), np.array([3.0, 4.0, np.nan, 9.0])),
+    ])  # fmt: skip
+
+    assert steps.tolist() == [0.0, 1.0, 2.0]
+    assert values.tolist() == [2.0, 4.0, 3.0]
+
+
+def test_a_mean_that_no_seed_has_is_not_a_number():
+    _, values = mean_curve([(np.arange(2.0), np.array([np.nan, 1.0]))])
+
+    assert np.isnan(values[0])
+    assert values[1] == 1.0
+
+
+def test_an_evaluation_without_conflicts_has_no_figures(evaluation):
+    changed = copy.deepcopy(evaluation)
+    for cell in changed["cells"]:
+        cell["stats"].pop("conflict", None)
+
+    assert conflicts(Study(changed)) == []
 
 
 @pytest.mark.parametrize("columns", [{}, {"step": [1]}, {"step": [], "cosine_before": [], "removed_fraction": []}])

@@ -1,28 +1,138 @@
-"""Pictures for the experiment tracker."""
+"""The pictures: all there, true to their tables, readable without colour, and the same bytes every time."""
 
+import copy
 import io
 
+import matplotlib
 import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
 
-from qunlearn.reporting.figures import conflict_figure, gap_figure
-
-
-def saved(figure):
-    target = io.BytesIO()
-    figure.savefig(target, format="png")
-    return target.getvalue()
+from qunlearn.reporting.figures import FIGURES, conflict_figure, gap_figure, png
+from qunlearn.reporting.figures.style import ORACLE_NOTE, VERDICTS, mark, marks
+from qunlearn.reporting.series import SERIES
 
 
-def test_figures_can_be_saved_as_png(evaluation, one_seed, steps):
-    for figure in (conflict_figure(steps["oeu", 0]), gap_figure(evaluation), gap_figure(one_seed)):
-        assert saved(figure).startswith(b"\x89PNG")
+def texts(figure):
+    """All texts, with the line breaks of long ones taken out."""
+    return [" ".join(text.get_text().split()) for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
 
 
-def test_gap_figure_lists_every_model_but_the_reference(evaluation):
-    names = [text.get_text() for text in gap_figure(evaluation).axes[0].get_yticklabels()]
+def lightness(colour):
+    return sum(weight * part for weight, part in zip((0.299, 0.587, 0.114), to_rgb(colour), strict=True))
 
-    assert sorted(names) == sorted(row["method"] for row in evaluation["summary"] if row["method"] != "retrain")
+
+def test_every_table_has_a_figure():
+    assert list(FIGURES) == list(SERIES)
+
+
+@pytest.mark.parametrize("which", ["evaluation", "one_seed", "many_methods", "float_network"])
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_can_be_drawn_and_say_how_many_seeds(name, which, request):
+    evaluation = request.getfixturevalue(which)
+    figure = FIGURES[name](evaluation)
+    seeds = "1 seed" if which == "one_seed" else "3 seeds"
+
+    assert any(seeds in text for text in texts(figure))
+    assert not any("nan" in text or "None" in text for text in texts(figure))
+
+
+def test_the_same_evaluation_gives_the_same_bytes_whatever_the_users_style(evaluation):
+    first = {name: png(draw, evaluation) for name, draw in FIGURES.items()}
+    with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9, "axes.facecolor": "pink"}):
+        second = {name: png(draw, copy.deepcopy(evaluation)) for name, draw in FIGURES.items()}
+
+    assert first == second
+
+
+def test_pictures_hold_no_version_and_no_date(evaluation):
+    picture = Image.open(io.BytesIO(png(FIGURES["gap"], evaluation)))
+
+    assert picture.format == "PNG"
+    assert set(picture.info) == {"dpi"}
+    assert picture.info["dpi"] == pytest.approx((150, 150), abs=0.1)
+
+
+def test_gap_figure_lists_every_model_but_the_reference_with_its_number(evaluation):
+    axes = gap_figure(evaluation).axes[0]
+    names = [text.get_text().removesuffix(" (oracle)") for text in axes.get_yticklabels()]
+    rows = {row["method"]: row for row in SERIES["gap"](evaluation)}
+
+    assert sorted(names) == sorted(rows)
     assert names[-1] == "oeu"  # the smallest gap on top
+    assert [text.get_text() for text in axes.texts] == [f"{rows[name]['average_gap']:.2f}" for name in names]
+
+
+def test_an_oracle_is_marked_wherever_its_name_stands(evaluation):
+    for name, draw in FIGURES.items():
+        found = texts(draw(evaluation))
+        shown = [text for text in found if text.startswith("random_label")]
+        if name != "conflict":  # it records no conflicts
+            assert shown
+        assert all(text.startswith("random_label (oracle)") for text in shown)
+        if shown:
+            assert any(text.endswith(f"{ORACLE_NOTE}.") for text in found)
+
+
+def test_methods_and_verdicts_can_be_told_apart_without_colour(many_methods):
+    shapes = [(look["marker"], look["fillstyle"]) for look in marks(many_methods).values()]
+
+    assert len(set(shapes)) == len(shapes) == 20
+    assert len({(mark(i)["marker"], mark(i)["fillstyle"]) for i in range(27)}) == 27
+    assert len({(shape, fill) for _, shape, fill in VERDICTS.values()}) == len(VERDICTS)
+    assert all(lightness(colour) < 0.7 for colour, _, _ in VERDICTS.values())
+
+
+def test_a_broken_method_becomes_an_arrow_with_its_number(evaluation):
+    figure = FIGURES["accuracy_and_membership"](evaluation)
+    rows = SERIES["accuracy_and_membership"](evaluation)
+    far = next(r for r in rows if r["method"] == "gradient_ascent" and r["metric"] == "retain_accuracy")
+    left, right = figure.axes[1].get_xlim()
+
+    assert far["difference"] < left
+    assert right < 10
+    assert f"{far['difference']:+.1f}".replace("-", "\N{MINUS SIGN}") in texts(figure)
+
+
+def test_layers_of_many_methods_are_stacked_so_that_their_numbers_stay_readable(evaluation, many_methods):
+    assert FIGURES["layers"](evaluation).get_figwidth() < 11
+    assert FIGURES["layers"](many_methods).get_figwidth() < 13
+
+
+RECORDED = {"conflict": ["conflict"], "histograms": ["confidence", "loss"], "conflict_by_layer": ["layers"]}
+"""Entry of the cells' stats -> figures that need it."""
+
+
+@pytest.mark.parametrize("key", RECORDED)
+def test_what_was_not_recorded_is_left_out_or_said(float_network, key):
+    without = copy.deepcopy(float_network)
+    for cell in without["cells"]:
+        cell["stats"].pop(key, None)
+
+    for name in RECORDED[key]:
+        assert png(FIGURES[name], without)
+        assert any(
+            word in " ".join(texts(FIGURES[name](without))) for word in ("No method", "no histograms", "no weight")
+        )
+
+
+def test_conflict_figure_of_one_run_draws_its_columns(steps):
+    cosine, removed = conflict_figure(steps["oeu", 0]).axes
+
+    assert cosine.lines[1].get_ydata().tolist() == steps["oeu", 0]["cosine_before"].tolist()
+    assert removed.lines[1].get_ydata().tolist() == steps["oeu", 0]["removed_fraction"].tolist()
+
+
+def test_a_run_of_a_single_step_is_a_point(evaluation, steps):
+    short = copy.deepcopy(evaluation)
+    for cell in short["cells"]:
+        if "conflict" in cell["stats"]:
+            for name in ("step", "cosine_before", "removed_fraction"):
+                cell["stats"]["conflict"][name] = cell["stats"]["conflict"][name][:1]
+    whole, one = FIGURES["conflict"](short), conflict_figure({name: c[:1] for name, c in steps["oeu", 0].items()})
+
+    for figure in (whole, one):
+        assert all("o" in {line.get_marker() for line in axes.lines} for axes in figure.axes)
 
 
 def test_conflict_figure_names_the_columns_it_needs():

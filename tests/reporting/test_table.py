@@ -36,3 +36,25 @@ def test_markdown_table_has_equal_columns_and_bold_best_values(evaluation):
     assert len({row.count("|") for row in rows}) == 1
     assert oeu.count("**") >= 4
     assert not any("**" in row for row in rows if "`original`" in row or "`retrain`" in row)
+
+
+def test_an_oracle_is_marked_and_explained(evaluation, one_seed):
+    text, markdown = text_table(evaluation), markdown_table(evaluation)
+
+    assert any(line.startswith("random_label ORACLE ") for line in text.splitlines())
+    assert "| `random_label` **ORACLE** |" in markdown
+    assert all("settings chosen with the retrained model" in table for table in (text, markdown))
+
+
+def test_without_an_oracle_none_is_explained(evaluation):
+    methods = {name: {**entry, "selected_by": "given"} for name, entry in evaluation["context"]["methods"].items()}
+    summary = [{**row, "selected_by": None} for row in evaluation["summary"]]
+    changed = {**evaluation, "summary": summary, "context": {**evaluation["context"], "methods": methods}}
+
+    assert "ORACLE" not in text_table(changed)
+    assert "ORACLE" not in markdown_table(changed)
+
+
+def test_a_float_network_has_no_column_of_codes(float_network):
+    assert "Flips" not in text_table(float_network)
+    assert "Flips" not in markdown_table(float_network)

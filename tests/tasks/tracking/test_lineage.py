@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tasks.tracking import TrackingError
-from tasks.tracking.lineage import as_svg, as_text, attach, lineage
+from tasks.tracking.lineage import as_svg, as_text, attach, lineage, lineage_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -186,3 +186,32 @@ def test_the_pipelines_run_carries_its_lineage(store, family, tmp_path):
     content = json.loads((folder / "lineage.json").read_text())
     assert content == chain.as_dict() | {"models": json.loads(json.dumps(chain.as_dict()["models"]))}
     assert {model["model_id"] for model in content["models"]} == set(chain.models)
+
+
+def test_models_that_differ_in_their_seed_alone_share_a_box(store, make_cell):
+    models = []
+    for seed in range(3):
+        original = make_cell(f"original-seed{seed}")
+        models += [
+            original.model_id,
+            *(make_cell(f"m{i}-seed{seed}", parents=[original.model_id]).model_id for i in (0, 1)),
+        ]
+    drawing = ElementTree.fromstring(as_svg(lineage_of(store, models, subject="x"), title="x"))
+    boxes = {box.find(f"{SVG}text").text: box for box in drawing.findall(f"{SVG}g")}
+    assert set(boxes) == {"digits", "split-random", "original", "m0", "m1"}
+    assert [text.text for text in boxes["m0"].findall(f"{SVG}text")][1:] == ["seeds 0, 1, 2", "commit none · 3 models"]
+    assert all(model in "".join(box.find(f"{SVG}title").text for box in boxes.values()) for model in models)
+    # data to split, split to originals, originals to each method
+    assert len(drawing.findall(f"{SVG}path")) == 2 * 4
+    assert any(
+        "9 models; " in (text.text or "") and "seeds share a box" in text.text for text in drawing.iter(f"{SVG}text")
+    )
+
+
+def test_a_shared_box_says_which_seed_is_registered(store, make_cell, unique):
+    models = [make_cell(f"oeu-seed{seed}").model_id for seed in (0, 1)]
+    name = f"served-{unique()[:8]}"
+    store.set_champion(store.register(models[1], name=name), name=name)
+    drawing = as_svg(lineage_of(store, models, subject="x"), title="x")
+    assert "seeds 0, 1 (registered: 1)" in drawing
+    assert f"{name} v1 (champion)" in drawing

@@ -12,10 +12,12 @@ import urllib.request
 from urllib.error import URLError
 
 import pytest
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from qunlearn.config import TrackingConfig
 from tasks.tracking import Store
 from tasks.tracking.lineage import attach, lineage
+from tasks.tracking.membership import TrainingLists
 
 pytestmark = pytest.mark.servers
 
@@ -115,6 +117,17 @@ def test_the_pages_deliver_what_was_kept(remote, served, make_cell, unique):
     files = json.loads(get(url, f"{model}/directories"))["files"]
     assert sorted(file["path"] for file in files) == ["config.json", "trained_ids.txt", "weights.safetensors"]
     assert get(url, f"{model}/files", artifact_file_path="trained_ids.txt") == b"all-000001-abc\n"
+
+
+def test_models_trained_on_a_sample_are_found_through_the_server(remote, served, make_cell):
+    records = [make_cell(where=remote), make_cell(where=remote)]
+    get_artifact_repository(
+        remote.connection.client.get_logged_model(records[0].model_id).artifact_location, tracking_uri=served[0]
+    ).delete_artifacts()
+    states = {
+        found.model_id: found.state for found in TrainingLists.read(remote.connection).models_with("all-000001-abc")
+    }
+    assert [states[record.model_id] for record in records] == ["erased", "stored"]
 
 
 @pytest.mark.parametrize("served", [DIRECT], indirect=True)

@@ -1,0 +1,116 @@
+"""Forgetting against what else was lost, and cost against the gap: scatters with a mark for each method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from qunlearn.evaluation.summary import REFERENCE
+from qunlearn.reporting import series
+from qunlearn.reporting.charts import long_tailed
+from qunlearn.reporting.figures.style import BLACK, GREY, marks, named, note, seeds_text, square_root
+from qunlearn.reporting.study import Evaluation
+
+ROOT = " (square-root scale)"
+
+
+def trade_off_figure(evaluation: Evaluation) -> Figure:
+    """Distance in retain and test accuracy against distance in forget accuracy and membership; best is bottom left."""
+    rows = series.trade_off(evaluation)
+    drawn = [row for row in rows if row["method"] != REFERENCE]
+    figure = Figure(figsize=(8.6, 6.2), layout="constrained")
+    axes = figure.subplots()
+    looks = marks(evaluation)
+    for method in dict.fromkeys(row["method"] for row in drawn):
+        mine = [row for row in drawn if row["method"] == method]
+        columns = [[row[name] for row in mine] for name in ("utility_gap", "forgetting_gap")]
+        if len(mine) > 1:
+            axes.plot(*columns, **{**looks[method], "marker": "."}, markersize=4, alpha=0.7)
+        axes.plot(*map(mean, columns), **looks[method], markersize=7.5, label=named(mine[0]), zorder=3)
+    noise = [row for row in rows if row["method"] == REFERENCE and row["utility_gap"] is not None]
+    for name, axis in (("utility_gap", "x"), ("forgetting_gap", "y")):
+        _bounds(axes, axis, [row[name] for row in drawn], [row[name] for row in noise])
+    axes.grid()
+    axes.set_axisbelow(True)
+    axes.set_title("Forgetting against what else was lost")
+    axes.set_xlabel(f"distance in retain and test accuracy, points{_scale(axes.get_xscale())}")
+    axes.set_ylabel(f"distance in forget accuracy and MIA, points{_scale(axes.get_yscale())}")
+    _legend(figure, axes)
+    dots = "large mark: mean, dots: seeds" if len({row["seed"] for row in drawn}) > 1 else "one mark a method"
+    floor = ["Dashed: what differs between retrained models"] if noise else []
+    told = "Both are mean distances to the retrained model of the same seed; best is bottom left"
+    note(figure, [f"{seeds_text(evaluation)}; {dots}", told, *floor], rows=rows)
+    return figure
+
+
+def cost_figure(evaluation: Evaluation) -> Figure:
+    """Average gap against wall time, and against peak memory where it was measured, both over those of retraining."""
+    rows = series.cost(evaluation)
+    panels = [("cost_ratio", "wall time over that of retraining (log scale)")]
+    if any(row["memory_ratio"] is not None for row in rows):
+        panels.append(("memory_ratio", "peak memory over that of retraining"))
+    figure = Figure(figsize=(2.6 + 3.9 * len(panels), 4.8), layout="constrained")
+    columns = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (name, label) in zip(columns, panels, strict=True):
+        _cost_panel(axes, evaluation, rows, name)
+        axes.set_xlabel(label)
+    columns[0].set_ylabel(f"average gap, percentage points{_scale(columns[0].get_yscale())}")
+    columns[0].set_title("Gap against cost")
+    _legend(figure, columns[0])
+    several = any(row["high"] is not None for row in rows)
+    notes = [f"{seeds_text(evaluation)}{', means; bar: 95 % interval of the gap' if several else ''}"]
+    notes.append("Best is bottom left")
+    if evaluation["context"]["noise_floor"] is not None:
+        notes.append("The star is retraining, at the noise floor between retrained models")
+    if any(row["concurrent"] for row in rows):
+        notes.append("Some times were taken while other cells ran: do not compare them")
+    note(figure, notes, rows=rows)
+    return figure
+
+
+def _cost_panel(axes: Axes, evaluation: Evaluation, rows: Sequence[dict[str, Any]], name: str) -> None:
+    looks = marks(evaluation)
+    drawn = [row for row in rows if row[name] is not None and row["average_gap"] is not None]
+    for row in drawn:
+        if row["high"] is not None:
+            interval = [max(0.0, row["low"]), row["high"]]
+            axes.plot([row[name]] * 2, interval, color=looks[row["method"]]["color"], alpha=0.45, linewidth=2)
+        size = 13 if row["method"] == REFERENCE else 7.5
+        axes.plot(row[name], row["average_gap"], **looks[row["method"]], markersize=size, label=named(row), zorder=3)
+    axes.axvline(1.0, color=BLACK, linewidth=0.9, linestyle=":")
+    _bounds(axes, "y", [row["average_gap"] for row in drawn], [], ends=[row["high"] or 0.0 for row in drawn])
+    if name == "cost_ratio":
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "25" else "")
+        axes.tick_params(axis="x", which="minor", labelsize=7.5)
+    else:
+        axes.set_xlim(0.0, 1.1 * max([1.0, *(row[name] for row in drawn)]))
+    axes.grid()
+    axes.set_axisbelow(True)
+
+
+def _bounds(
+    axes: Axes, axis: str, values: Sequence[float], noise: Sequence[float], *, ends: Sequence[float] = ()
+) -> None:
+    """From zero to the largest value, by square root where one value would squeeze the others; a line at the noise."""
+    high = 1.06 * max([0.1, *values, *noise, *ends])
+    if long_tailed(values):
+        square_root(axes, axis, high=high)
+    else:
+        (axes.set_xlim if axis == "x" else axes.set_ylim)(0.0, high)
+    if noise:
+        (axes.axvline if axis == "x" else axes.axhline)(mean(noise), color=GREY, linestyle="--", linewidth=1.2)
+
+
+def _scale(name: str) -> str:
+    return ROOT if name == "function" else ""
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", handletextpad=0.3, labelspacing=0.55)

@@ -1,0 +1,1 @@
+"""Studies: overlays on `params.yaml`, whose results land in `docs/results/`."""

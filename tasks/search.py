@@ -1,0 +1,239 @@
+"""The search for a method's settings: every candidate of its grid once, on the first seed, and the best one stays.
+
+A trial is an ordinary cell of the stage `unlearn`. It hangs below the run of its search in MLflow, has the fingerprint
+of the final cell with the same settings, and so is found again: by that cell, by a search that was killed, and by other
+studies. A candidate that diverges has no score and is never chosen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+
+from qunlearn.config import ConfigError, Strict
+from qunlearn.unlearning import Candidate, Choice
+from tasks.cells import CellContext
+from tasks.manifests import Cell
+from tasks.scoring import Score, score_by_oracle, score_by_validation
+from tasks.tracking import Run, Store
+from tasks.tracking.markdown import NOTE_TAG, cut, link
+from tasks.tracking.notes import LIMIT
+from tasks.unlearning import Assignment, Outcome, Trial, unlearned
+from tasks.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A candidate, the run that made its model, and its score."""
+
+    candidate: Candidate
+    outcome: Outcome
+    score: Score
+
+    @property
+    def failure(self) -> str:
+        return self.outcome.reason or "its outputs are not finite"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The settings that a method's final models are made with, and how they came about."""
+
+    choice: Choice
+    config: Strict
+    trials: tuple[Tried, ...] = ()
+    chosen: int | None = None
+    """Position of the trial whose settings these are."""
+
+    def entry(self) -> dict[str, Any]:
+        """The method's entry under `choices` in `models/unlearn.json`; a trial without a score has diverged."""
+        return {
+            "selected_by": self.choice.selected_by,
+            "settings": self.config.model_dump(mode="json"),
+            "data_access": self.choice.data_access,
+            "trials": [
+                {
+                    "settings": dict(tried.candidate.values),
+                    "score": tried.score.value,
+                    "terms": dict(tried.score.terms),
+                    "sha256": tried.outcome.digest,
+                    "chosen": place == self.chosen,
+                }
+                for place, tried in enumerate(self.trials)
+            ],
+        }
+
+
+@task(name="trial", task_run_name="{assignment.label}", cache_policy=NO_CACHE)
+def try_candidate(workspace: Workspace, context: CellContext, assignment: Assignment) -> Outcome:
+    """Unlearn with a candidate's settings; divergence is a result, not an error."""
+    return unlearned(workspace, context, assignment)
+
+
+def select(
+    store: Store,
+    workspace: Workspace,
+    context: CellContext,
+    choices: Mapping[str, Choice],
+    *,
+    originals: Mapping[int, Cell],
+    retrained: Mapping[int, Cell],
+) -> dict[str, Selection]:
+    """The settings of each method: those of the parameters, or the best of its grid on the first of the seeds.
+
+    Called inside a flow, whose runner computes the trials. All are handed to it before the first one is waited for.
+
+    Args:
+        originals, retrained: by seed. Only a method with `oracle: true` looks at the retrained model.
+
+    Raises:
+        ConfigError: all candidates of a method diverged.
+    """
+    seed = workspace.params.seeds[0]
+    with ExitStack() as runs:
+        searches = [
+            _Search(store, workspace, choice, runs.enter_context(_open(store, workspace, context, choice)))
+            for choice in choices.values()
+            if choice.candidates
+        ]
+        trials = [search.submit(context, originals[seed]) for search in searches]
+        found = {
+            search.choice.method: search.decide(submitted, originals[seed], retrained.get(seed))
+            for search, submitted in zip(searches, trials, strict=True)
+        }
+    for search in searches:
+        # Only now: when a run ends, the store writes a description of its own.
+        search.describe(found[search.choice.method])
+    return {name: found.get(name) or Selection(choice, choice.base) for name, choice in choices.items()}
+
+
+def best(scores: Sequence[Score]) -> int | None:
+    """Position of the lowest score, the first of equals; None where there is none."""
+    known = [(score.value, place) for place, score in enumerate(scores) if score.value is not None]
+    return min(known)[1] if known else None
+
+
+def _open(store: Store, workspace: Workspace, context: CellContext, choice: Choice) -> AbstractContextManager[Run]:
+    seed = workspace.params.seeds[0]
+    given = workspace.params.unlearn[choice.method]
+    return store.search(
+        f"search {choice.method}",
+        context.stage_run,
+        tags={**context.tags(choice.method, seed), "selected_by": choice.selected_by},
+        params={"method": choice.method, "seed": seed, "selected_by": choice.selected_by, **given},
+    )
+
+
+@dataclass(frozen=True)
+class _Search:
+    """One method's search, and its run in MLflow."""
+
+    store: Store
+    workspace: Workspace
+    choice: Choice
+    run: Run
+
+    def submit(self, context: CellContext, original: Cell) -> list[PrefectFuture[Outcome]]:
+        below = replace(context, stage_run=self.run.id)
+        return [
+            try_candidate.submit(
+                self.workspace,
+                below,
+                Assignment(
+                    self.choice.method, original.seed, original, candidate.config, Trial(number, candidate.label)
+                ),
+            )
+            for number, candidate in enumerate(self.choice.candidates, start=1)
+        ]
+
+    def decide(self, submitted: Sequence[PrefectFuture[Outcome]], original: Cell, retrained: Cell | None) -> Selection:
+        outcomes = [future.result() for future in submitted]
+        scores = self._scores(outcomes, original, retrained)
+        tried = tuple(map(Tried, self.choice.candidates, outcomes, scores))
+        chosen = best(scores)
+        config = self.choice.base if chosen is None else self.choice.candidates[chosen].config
+        selection = Selection(self.choice, config, tried, chosen)
+        self._record(selection)
+        if chosen is None:
+            reasons = "; ".join(f"{one.candidate.label}: {one.failure}" for one in tried)
+            raise ConfigError(
+                f"unlearn.{self.choice.method}.grid: every candidate diverged, so none can be chosen "
+                f"({reasons}); try lower learning rates"
+            )
+        return selection
+
+    def _scores(self, outcomes: Sequence[Outcome], original: Cell, retrained: Cell | None) -> list[Score]:
+        futures: list[PrefectFuture[Score] | None] = []
+        for outcome in outcomes:
+            if outcome.digest is None:
+                futures.append(None)
+                continue
+            cell = Cell(self.choice.method, original.seed, outcome.digest)
+            if not self.choice.oracle:
+                futures.append(score_by_validation.submit(self.workspace, cell, original))
+            elif retrained is None:
+                raise ValueError(f"no retrained model of seed {original.seed} was given for an oracle's choice")
+            else:
+                futures.append(score_by_oracle.submit(self.workspace, cell, retrained))
+        return [Score(None) if future is None else future.result() for future in futures]
+
+    def _record(self, selection: Selection) -> None:
+        """Scores as metrics over the trials' numbers, all of it as JSON, and the winner as tags."""
+        entry = selection.entry()
+        for number, (row, tried) in enumerate(zip(entry["trials"], selection.trials, strict=True), start=1):
+            row["run_id"] = tried.outcome.run_id
+            if tried.score.value is not None:
+                self.run.metrics({"score": tried.score.value, **tried.score.terms}, step=number)
+        self.run.json("search.json", entry)
+        if selection.chosen is not None:
+            winner = selection.trials[selection.chosen]
+            self.run.tag(
+                {
+                    "chosen": winner.candidate.label,
+                    "chosen_run": winner.outcome.run_id,
+                    "chosen_sha256": winner.outcome.digest,
+                }
+            )
+            self.store.run(winner.outcome.run_id).tag({f"chosen_by_{self.choice.selected_by}": "true"})
+
+    def describe(self, selection: Selection) -> None:
+        """Write the trials as a table, best first, into the run's description."""
+        scored_by = {
+            "validation": "the gap to retraining as estimated on validation images",
+            "oracle": "the true gap to the retrained model, which nobody has in production",
+        }[self.choice.selected_by]
+        names = list(next(tried.score.terms for tried in selection.trials if tried.score.value is not None))
+        columns = ["", "trial", "score", *(name.replace("_", " ") for name in names), "weights"]
+        rows = [
+            f"Trials on the original of seed {self.workspace.params.seeds[0]}, scored by {scored_by}: "
+            "in percentage points, lower is better.",
+            "",
+            f"| {' | '.join(columns)} |",
+            "|" + "---|" * len(columns),
+            *(self._row(selection, place, names) for place in _ranked(selection.trials)),
+        ]
+        self.run.tag({NOTE_TAG: cut("\n".join(rows), LIMIT, more="\n\nMore of them are in search.json.")})
+
+    def _row(self, selection: Selection, place: int, names: Sequence[str]) -> str:
+        tried = selection.trials[place]
+        name = link(tried.candidate.label, self.store.connection.run_link(tried.outcome.run_id))
+        if tried.score.value is None:
+            figures = ["diverged", *("" for _ in names), ""]
+        else:
+            terms = (f"{tried.score.terms[one]:.2f}" for one in names)
+            figures = [f"{tried.score.value:.2f}", *terms, f"`{str(tried.outcome.digest)[:12]}`"]
+        mark = "**chosen**" if place == selection.chosen else ""
+        return f"| {' | '.join([mark, name, *figures])} |"
+
+
+def _ranked(trials: Sequence[Tried]) -> list[int]:
+    """Positions by score, the first of equals first; those without one at the end."""
+    values = [math.inf if tried.score.value is None else tried.score.value for tried in trials]
+    return sorted(range(len(trials)), key=lambda place: values[place])

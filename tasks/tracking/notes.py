@@ -1,0 +1,176 @@
+"""Descriptions of runs, made anew from what the store holds: each leads by clicks to what it belongs to.
+
+The pages of MLflow show no model inputs with a run and no runs with a stage, so the descriptions do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from mlflow.entities import Run as MlflowRun
+
+from tasks.tracking.connection import Connection
+from tasks.tracking.markdown import NOTE_TAG, cut, description, link
+
+PARENT_TAG = "mlflow.parentRunId"
+KIND_TAG = "kind"
+KEY_TAG = "pipeline_key"
+SERVICE_KEY = "deletion"
+"""The key of the run that all runs of the deletion service hang below."""
+REUSED = "reused."
+"""Begins the tags of a stage that name the finished runs which stood in for its cells."""
+
+MANIFEST = "dvc_manifest."
+"""Begins the tags of a run with the digests of the manifests of the data it read, by path."""
+
+LIMIT = 8000
+"""Characters of a run's tag that MLflow keeps, and hence of a description."""
+
+MODELS_HEADING = "### Models"
+
+PIPELINE = (
+    "One state of the whole pipeline: parameters, erased ids and code. Its stages have one run for each model that was "
+    "made or measured. A stage that is missing was up to date: it ran in an earlier state of the pipeline."
+)
+SERVICE = "The deletion service: each run below it answered pending requests with a new served model."
+
+
+def describe_run(connection: Connection, run_id: str) -> None:
+    """Write a run's description anew from its kind, inputs, outputs and the runs below it."""
+    run = connection.client.get_run(run_id)
+    kind = run.data.tags.get(KIND_TAG, "")
+    if kind in _TEXTS:
+        connection.client.set_tag(run_id, NOTE_TAG, cut(_TEXTS[kind](connection, run), LIMIT))
+
+
+def list_models(connection: Connection, run_id: str, models: Sequence[tuple[str, str]]) -> None:
+    """Append a list of models, (name, model id), to a pipeline's description; a list from before is replaced."""
+    listed = _groups((name, link(_seed(name), connection.model_url(model_id))) for name, model_id in models)
+    text = _pipeline(connection, connection.client.get_run(run_id), models=f"{MODELS_HEADING}\n\n{listed}")
+    more = f"\n- more in the {link('list of models', connection.models_url())}"
+    connection.client.set_tag(run_id, NOTE_TAG, cut(text, LIMIT, more=more))
+
+
+def _seed(name: str) -> str:
+    return f"seed {name.rpartition('-seed')[2]}" if "-seed" in name else name
+
+
+def _groups(models: Iterable[tuple[str, str]]) -> str:
+    """One item for each method, with the links of its seeds."""
+    found: dict[str, list[str]] = {}
+    for name, shown in models:
+        found.setdefault(name.rpartition("-seed")[0] or name, []).append(shown)
+    return "\n".join(f"- **{method}**: {', '.join(links)}" for method, links in found.items())
+
+
+# --- one text for each kind of run -----------------------------------------------------------------------------------
+# The page folds a description after some four lines, so links come first and the table of tags last.
+
+
+def _cell(connection: Connection, run: MlflowRun) -> str:
+    read = [model_link(connection, entry.model_id) for entry in (run.inputs.model_inputs or ())] if run.inputs else []
+    made = [model_link(connection, out.model_id) for out in (run.outputs.model_outputs or ())] if run.outputs else []
+    parts = [f"input model {one}" for one in read] + [f"output model {one}" for one in made]
+    data = ", ".join(f"{name} {shown}" for name, shown in data_rows(connection, run))
+    shown = f": {', '.join(parts)}" if parts else ""
+    lines = [
+        f"**{run.info.run_name}**, part of {_above(connection, run)}{shown}.",
+        *([f"Read {data}."] if data else []),
+    ]
+    return description("\n\n".join(lines), run.data.tags)
+
+
+def _search(connection: Connection, run: MlflowRun) -> str:
+    title = f"**{run.info.run_name}**, part of {_above(connection, run)}: the runs below it are its trials."
+    return description(f"{title}\n\n{_children(connection, run)}".strip(), run.data.tags)
+
+
+def _stage(connection: Connection, run: MlflowRun) -> str:
+    tags = {key: value for key, value in run.data.tags.items() if not key.startswith(REUSED)}
+    run_id = run.info.run_id
+    kept = connection.client.list_artifacts(run_id)
+    files = ", ".join(link(entry.path, connection.run_link(run_id, artifact=entry.path)) for entry in kept)
+    title = f"Stage **{run.info.run_name}** of {_above(connection, run)}.{f' Files: {files}.' if files else ''}"
+    return description(f"{title}\n\n{_children(connection, run)}".strip(), tags)
+
+
+def _pipeline(connection: Connection, run: MlflowRun, *, models: str | None = None) -> str:
+    """The text; `models` is its last section, None keeps the one that is there."""
+    run_id, service = run.info.run_id, run.data.tags.get(KEY_TAG) == SERVICE_KEY
+    if models is None:
+        models = "".join(run.data.tags.get(NOTE_TAG, "").partition(MODELS_HEADING)[1:])
+    # The latest run of each stage; every run of a service.
+    stages = {(one.info.run_id if service else one.info.run_name): one for one in _below(connection, run_id)}
+    parts = [link("Lineage diagram", connection.run_link(run_id, artifact="lineage/lineage.svg"))] if models else []
+    report = stages.get("report")
+    if report is not None and report.info.status == "FINISHED":
+        parts.append(link("Report", connection.run_link(report.info.run_id, artifact="report/index.html")))
+    listed = [link(one.info.run_name, connection.run_link(one.info.run_id)) + _state(one) for one in stages.values()]
+    parts += [f"{'Runs' if service else 'Stages'}: {', '.join(listed)}"] if listed else []
+    text = description(f"{' · '.join(parts)}\n\n{SERVICE if service else PIPELINE}".strip(), run.data.tags)
+    return f"{text}\n\n{models}".strip()
+
+
+def _state(run: MlflowRun) -> str:
+    return "" if run.info.status == "FINISHED" else f" ({run.info.status.lower()})"
+
+
+_TEXTS: Mapping[str, Callable[[Connection, MlflowRun], str]] = {
+    "cell": _cell,
+    "search": _search,
+    "stage": _stage,
+    "pipeline": _pipeline,
+}
+
+
+# --- pieces ----------------------------------------------------------------------------------------------------------
+
+
+def _below(connection: Connection, run_id: str) -> Iterable[MlflowRun]:
+    """Oldest first."""
+    return connection.runs(f"tags.`{PARENT_TAG}` = '{run_id}'", newest_first=False)
+
+
+def _children(connection: Connection, run: MlflowRun) -> str:
+    """The runs below a run, and those of earlier runs that stood in for some."""
+    rows = []
+    for child in _below(connection, run.info.run_id):
+        made = [entry.model_id for entry in (child.outputs.model_outputs or ())] if child.outputs else []
+        models = ", ".join(link("model", connection.model_url(model_id)) for model_id in made)
+        name = link(child.info.run_name, connection.run_link(child.info.run_id))
+        rows.append(f"| {name} | {models or '-'} | {child.info.status.lower()} |")
+    for key, reused in sorted(run.data.tags.items()):
+        if key.startswith(REUSED):
+            name = link(key.removeprefix(REUSED), connection.run_link(reused))
+            rows.append(f"| {name} | on its page | reused |")
+    return "\n".join(["| run | model | status |", "|---|---|---|", *rows]) if rows else ""
+
+
+def data_rows(connection: Connection, run: MlflowRun) -> list[tuple[str, str]]:
+    """Rows for a description: the versions of data and split that a run read, each a link to the run that made it."""
+    rows = []
+    for entry in run.inputs.dataset_inputs if run.inputs else ():
+        name, digest = entry.dataset.name, entry.dataset.digest
+        stage, path = ("split", "data/splits") if name.startswith("split") else ("ingest", "data/prepared")
+        # Under DVC the digest is that of dvc.lock, which the stage that makes the data cannot know yet.
+        made = _maker(connection, stage, run.data.tags.get(f"{MANIFEST}{path}", digest))
+        shown = f"[`{digest}`]({connection.run_link(made)})" if made else f"`{digest}`"
+        rows.append((f"data {name}", shown))
+    return rows
+
+
+def _maker(connection: Connection, stage: str, digest: str) -> str | None:
+    """The newest finished run of a stage that wrote the data with this digest of its manifest."""
+    condition = f"dataset.digest = '{digest}' and tags.stage = '{stage}' and tags.{KIND_TAG} = 'stage'"
+    return next((str(run.info.run_id) for run in connection.runs(condition)), None)
+
+
+def model_link(connection: Connection, model_id: str) -> str:
+    """A link to a model's page, with its name."""
+    return link(connection.client.get_logged_model(model_id).name, connection.model_url(model_id))
+
+
+def _above(connection: Connection, run: MlflowRun) -> str:
+    """A link to the run that this one hangs below, with its name."""
+    above = connection.client.get_run(run.data.tags[PARENT_TAG])
+    return link(above.info.run_name, connection.run_link(above.info.run_id))

@@ -1,0 +1,147 @@
+"""MLflow's pages, by clicks only: from what is served to the data, the parent and the statistics behind it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from browser.study import DELETED, METHODS, SEEDS
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+
+TRAINING = "workflowType=machine_learning"
+
+
+def follow(page: Page, name: str) -> Page:
+    """Click the first link of this name; returns the page it leads to, in a new tab or not."""
+    link = page.get_by_role("link", name=name, exact=True).first
+    expect(link, f"{page.url} has no link {name!r}").to_be_visible()
+    if link.get_attribute("target") != "_blank":
+        link.click()
+        return page
+    with page.context.expect_page() as opened:
+        link.click()
+    return opened.value
+
+
+def shows(page: Page, *texts: str) -> None:
+    """The page shows each text, in whole or within other text."""
+    for text in texts:
+        expect(page.get_by_text(text).first, f"{page.url} does not show {text!r}").to_be_visible()
+
+
+def titled(page: Page, text: str) -> None:
+    heading = page.get_by_role("heading", name=text, exact=True).first
+    expect(heading, f"{page.url} is not the page of {text!r}").to_be_visible()
+
+
+def at(page: Page, part: str) -> None:
+    expect(page, f"{page.url}: the address should have {part}").to_have_url(re.compile(re.escape(part)))
+
+
+def test_the_served_model_leads_to_its_card_and_its_run(page, study, shoot):
+    champion = study.store.champion()
+    page.goto(f"{study.mlflow}/#/models?{TRAINING}")
+    shows(page, "champion")
+    shoot(page, "mlflow-01-registry")
+
+    follow(page, "qunlearn-served")
+    shows(page, "Served now", champion.digest)
+    shoot(page, "mlflow-02-served-model")
+
+    follow(page, f"Version {champion.version}")
+    titled(page, f"Version {champion.version}")
+    shows(page, "This version is the model", champion.digest)
+    shoot(page, "mlflow-03-version")
+
+    model = follow(page, "deletion-oeu")
+    titled(model, "deletion-oeu")
+    at(model, f"/models/{champion.model_id}")
+    shows(model, champion.digest, f"{DELETED} images", "orthogonal entropy unlearning")
+    shoot(model, "mlflow-04-deletion-card")
+
+    cell = f"delete {DELETED} samples from version 1"
+    run = follow(model, cell)
+    titled(run, cell)
+    at(run, f"/runs/{champion.run_id}")
+    shows(run, "after_forget_accuracy")
+    shoot(run, "mlflow-05-deletion-run")
+
+
+def test_a_model_leads_to_verdict_data_parent_and_statistics(page, study, shoot):
+    """From version 1 of the served model, which the pipeline made and evaluated."""
+    made = study.model_of("oeu", 0)
+    page.goto(f"{study.mlflow}/#/models/qunlearn-served?{TRAINING}")
+    follow(page, "Version 1")
+    titled(page, "Version 1")
+    model = follow(page, "oeu-seed0")
+    titled(model, "oeu-seed0")
+    at(model, f"/models/{made.model_id}")
+    verdict = study.summary("oeu")["verdict"]
+    shows(model, made.digest, f"Verdict: {verdict}", "W4A4, edges W8A8", "Average gap to retraining")
+    shoot(model, "mlflow-06-card")
+
+    data = study.datasets(made.run_id)
+    assert len(data) == 2, f"the run read {data}, not the images and their split"
+    for name, digest in data.items():
+        read = follow(model, digest)
+        stage = "split" if name.startswith("split") else "ingest"
+        titled(read, stage)
+        shoot(read, f"mlflow-07-{stage}")
+
+    parent = follow(model, "original-seed0")
+    titled(parent, "original-seed0")
+    at(parent, f"/models/{study.model_of('original', 0).model_id}")
+    shows(parent, study.model_of("original", 0).digest)
+    shoot(parent, "mlflow-08-parent")
+
+    figures = follow(model, "figures")
+    at(figures, f"/runs/{made.run_id}/artifacts")
+    figures.get_by_text("conflict.png", exact=True).first.click()
+    drawn = figures.locator("img[src*='conflict.png'], img[src^='blob:'], [style*='blob:'], canvas").first
+    expect(drawn, "the figure of conflicts is not drawn").to_be_visible()
+    shoot(figures, "mlflow-09-statistics")
+
+    name = study.pipeline_of(made.run_id)
+    pipeline = follow(model, name)
+    titled(pipeline, name)
+    shoot(pipeline, "mlflow-10-pipeline")
+    diagram = follow(pipeline, "Lineage diagram")
+    shows(diagram, "lineage/lineage.svg")
+    shoot(diagram, "mlflow-11-diagram")
+
+
+def test_a_run_shows_the_digests_of_what_it_read(page, study, shoot):
+    made = study.model_of("oeu", 0)
+    page.goto(study.store.connection.run_url(made.run_id))
+    name, digest = next(iter(study.datasets(made.run_id).items()))
+    entry = page.get_by_text(f"{name} ({digest})").first
+    expect(entry, f"the run does not list the data {name} ({digest})").to_be_visible()
+    entry.click()
+    shows(page, "2 datasets used", *study.datasets(made.run_id).values())
+    shoot(page, "mlflow-12-run-data")
+
+
+def test_the_list_of_models_leads_to_each_model(page, study, shoot):
+    page.goto(f"{study.mlflow}/#/experiments/{study.store.connection.experiment_id}/models?{TRAINING}")
+    for method in ("original", "retrain", *METHODS):
+        for seed in SEEDS:
+            link = page.locator(f"a[href*='{study.model_of(method, seed).model_id}']").first
+            expect(link, f"the list has no link to {method}-seed{seed}").to_have_text(f"{method}-seed{seed}")
+    shoot(page, "mlflow-13-models")
+
+    made = study.model_of("qmul", 1)
+    page.locator(f"a[href*='{made.model_id}']").first.click()
+    titled(page, "qmul-seed1")
+    shows(page, made.digest, "Average gap to retraining", "mia_confidence")
+    parent = follow(page, "original-seed1")
+    titled(parent, "original-seed1")
+    at(parent, TRAINING)
+
+
+def test_the_experiment_says_where_to_start(page, study, shoot):
+    page.goto(f"{study.mlflow}/#/experiments/{study.store.connection.experiment_id}?{TRAINING}")
+    models = follow(page, "All models")
+    expect(models.get_by_role("link", name="oeu-seed0", exact=True).first, "no list of models").to_be_visible()
+    shoot(page, "mlflow-14-experiment")

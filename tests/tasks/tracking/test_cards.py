@@ -1,0 +1,188 @@
+"""A model's card leads to everything the model depends on, and tells its verdict."""
+
+import pytest
+
+from tasks.tracking.cards import title_of
+
+ROW = {
+    "method": "oeu",
+    "seeds": [0, 1, 2],
+    "mean": {
+        "forget_accuracy": 90.0,
+        "retain_accuracy": 99.0,
+        "test_accuracy": 92.0,
+        "mia_confidence": 20.0,
+        "average_gap": 3.0,
+    },
+    "gap_ratio": 1.5,
+    "verdict": "under",
+    "verdicts": {
+        name: {"verdict": verdict, "difference": difference, "interval": [0.0, 1.0], "margin": 1.25}
+        for name, verdict, difference in [
+            ("forget_accuracy", "under", 4.0),
+            ("retain_accuracy", "within", -0.5),
+            ("test_accuracy", "within", 0.0),
+            ("mia_confidence", "under", -6.0),
+        ]
+    },
+}
+CELL = {
+    "method": "oeu",
+    "seed": 0,
+    "metrics": {
+        "forget_accuracy": 91.5,
+        "retain_accuracy": 98.75,
+        "test_accuracy": 92.25,
+        "mia_confidence": 18.0,
+        "average_gap": 3.25,
+    },
+}
+
+
+@pytest.fixture
+def models(store, make_cell):
+    original = make_cell("original seed 0", stage="pretrain")
+    return original, make_cell("oeu seed 0", parents=[original.model_id])
+
+
+@pytest.fixture
+def evaluated(store, unique, models):
+    """The run in which the second of `models` was measured, after one that measured another model."""
+    ids = []
+    with store.stage("evaluate", store.pipeline(unique(), params={})) as stage:
+        for record in reversed(models):
+            tags = {"stage": "evaluate", "method": "oeu", "seed": "0"}
+            with store.cell("evaluate oeu seed 0", stage.id, fingerprint=None, params={}, tags=tags) as run:
+                run.input_model(record.model_id)
+            ids.append(run.id)
+    return ids[0]
+
+
+def card(store, record):
+    return store.connection.client.get_logged_model(record.model_id).tags["mlflow.note.content"]
+
+
+def rows(text):
+    """The first table of a card, by its first column."""
+    lines = [line.strip("| ").split(" | ", 1) for line in text.splitlines() if line.startswith("| ")]
+    return {line[0]: line[1] for line in lines if len(line) == 2}
+
+
+def test_before_its_evaluation_a_card_says_so(store, models):
+    text = card(store, models[1])
+    assert rows(text)["evaluation"] == "not yet evaluated"
+    assert "Not yet evaluated" in text
+    assert "Verdict" not in text
+
+
+def test_a_card_links_to_parent_run_pipeline_and_names_what_the_model_is(store, models):
+    original, oeu = models
+    found, connection = rows(card(store, oeu)), store.connection
+    stage = connection.client.get_run(oeu.tags["mlflow.parentRunId"])
+    pipeline = connection.client.get_run(stage.data.tags["mlflow.parentRunId"])
+    assert found["parent model"] == f"[original-seed-0]({connection.model_url(original.model_id)})"
+    assert found["made by"] == f"run [oeu seed 0]({connection.run_link(oeu.run_id)})"
+    assert found["pipeline"] == f"[{pipeline.info.run_name}]({connection.run_link(pipeline.info.run_id)})"
+    assert found["statistics"] == f"[curves]({connection.run_link(oeu.run_id, tab='model-metrics')})"
+    assert found["weights sha256"] == f"`{oeu.digest}`"
+    assert found["trained on"].startswith("1 images; sha256 of their ids `")
+    assert found["git commit"] == "none: not made in a git repository"
+    assert found["cell"] == "`oeu seed 0`"
+
+
+def test_every_link_asks_for_the_pages_about_model_training(store, models):
+    for record in models:
+        text = card(store, record)
+        assert text.count("](#/") == text.count("?workflowType=machine_learning)") > 0
+
+
+def test_an_evaluated_card_shows_the_figures_beside_those_of_retraining(store, models, evaluated):
+    store.write_card(models[1], evaluation_row=ROW, cell=CELL, bits="W4A4")
+    text = card(store, models[1])
+    assert "### Verdict: under" in text
+    assert rows(text)["bits"] == "W4A4"
+    figures = rows(text.replace("&emsp;", ""))
+    assert figures["accuracy on forgotten images"] == "91.50 | 90.00 | 86.00 | ± 1.25 | under"
+    assert figures["accuracy on retained images"] == "98.75 | 99.00 | 99.50 | ± 1.25 | within"
+    assert (
+        "Average gap to retraining: **3.25 points**, mean of the seeds 3.00; that is 1.5 times the noise floor" in text
+    )
+    assert "noise floor of 2.00 between" in text
+
+
+def test_the_evaluation_of_this_very_model_is_linked(store, models, evaluated):
+    store.write_card(models[1], evaluation_row=ROW, cell=CELL, bits="W4A4")
+    link = rows(card(store, models[1]))["evaluation"]
+    assert link == f"[evaluate oeu seed 0]({store.connection.run_link(evaluated)})"
+
+
+def test_a_model_whose_evaluation_ran_elsewhere_says_so(store, models):
+    store.write_card(models[1], evaluation_row=ROW, cell=CELL | {"seed": 77}, bits="W4A4")
+    assert rows(card(store, models[1]))["evaluation"] == "its run is not in this store"
+
+
+def test_one_seed_has_neither_margin_nor_noise_floor(store, models):
+    verdicts = {name: entry | {"margin": None, "interval": None} for name, entry in ROW["verdicts"].items()}
+    row = ROW | {"seeds": [0], "gap_ratio": None, "verdicts": verdicts, "verdict": "inconclusive"}
+    store.write_card(models[1], evaluation_row=row, cell=CELL, bits="W4A4")
+    text = card(store, models[1])
+    assert "no noise floor, which needs two seeds" in text
+    assert "±" not in text
+
+
+def test_the_retrained_model_is_its_own_reference(store, models):
+    mean = {name: value for name, value in ROW["mean"].items() if name != "average_gap"}
+    row = ROW | {"method": "retrain", "verdict": "reference", "verdicts": {}, "gap_ratio": None, "mean": mean}
+    metrics = {name: value for name, value in CELL["metrics"].items() if name != "average_gap"}
+    store.write_card(models[1], evaluation_row=row, cell=CELL | {"method": "retrain", "metrics": metrics}, bits="W4A4")
+    assert "It has no gap to retraining" in card(store, models[1])
+
+
+@pytest.mark.parametrize(("by", "words"), [("oracle", "**oracle**"), ("validation", "without the retrained model")])
+def test_a_choice_that_used_the_retrained_model_is_marked(store, models, by, words):
+    row = ROW | {"selected_by": by, "data_access": ["forget", "retrained model"]}
+    store.write_card(models[1], evaluation_row=row, cell=CELL, bits="W4A4")
+    text = card(store, models[1])
+    assert words in text
+    assert "allowed to see: forget, retrained model." in text
+
+
+def test_registered_versions_carry_the_card_and_lead_to_the_model(store, models, unique):
+    name, record = f"served-{unique()[:8]}", models[1]
+    version = store.register(record.model_id, name=name, tags={"origin": "deletion"})
+    store.write_card(record, evaluation_row=ROW, cell=CELL, bits="W4A4")
+    text = store.connection.client.get_model_version(name, str(version)).description
+    page = store.connection.model_url(record.model_id)
+    weights = f"weights `{record.digest}`, origin `deletion`."
+    assert text.startswith(f"This version is the model [oeu-seed-0]({page}), {weights}\n")
+    assert "### Verdict: under" in text
+
+
+def test_a_model_registered_after_its_evaluation_carries_the_verdict_too(store, models, unique):
+    store.write_card(models[1], evaluation_row=ROW, cell=CELL, bits="W4A4")
+    name = f"served-{unique()[:8]}"
+    version = store.register(models[1].model_id, name=name)
+    assert "### Verdict: under" in store.connection.client.get_model_version(name, str(version)).description
+
+
+def test_the_registered_model_leads_to_the_served_one(store, models, unique):
+    name = f"served-{unique()[:8]}"
+    version = store.register(models[1].model_id, name=name)
+    describe = store.connection.client.get_registered_model
+    assert "No version is served yet." in describe(name).description
+    store.set_champion(version, name=name)
+    text, connection = describe(name).description, store.connection
+    assert f"[version {version}]({connection.version_url(name, version)})" in text
+    assert f"[oeu-seed-0]({connection.model_url(models[1].model_id)})" in text
+
+
+def test_the_title_of_a_method_comes_from_the_library():
+    assert "orthogonal entropy" in title_of("oeu").lower()
+    assert title_of("magic") == ""
+
+
+def test_text_of_any_length_fits_the_registry(store, models, unique):
+    name = f"served-{unique()[:8]}"
+    version = store.register(models[1].model_id, name=name)
+    store.describe_model(models[1].model_id, "a line\n" * 2000)
+    assert len(store.connection.client.get_model_version(name, str(version)).description) <= 5000
