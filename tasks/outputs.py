@@ -59,7 +59,7 @@ def subset_labels(material: Material, *, names: Iterable[str] = SUBSETS) -> Labe
 
 def write_logits(folder: Path, cell: Cell, logits: Logits) -> None:
     """Keep a cell's logits for the tasks that compare models; the folder must exist."""
-    np.savez(_file(folder, cell), **logits)  # type: ignore[arg-type]  # its stub takes the names for options
+    np.savez(_file(folder, cell), **logits)
 
 
 def read_logits(folder: Path, cell: Cell) -> Logits:

@@ -23,13 +23,16 @@ from tasks.cells import CellContext, dataset_inputs
 from tasks.fingerprint import fingerprint, unlearning_modules
 from tasks.manifests import Cell
 from tasks.material import Material, use_threads
-from tasks.peak_memory import peak_memory
+from tasks.peak_memory import peak_memory, warm_up
 from tasks.tracking import CellRecord, Run, Store
 from tasks.tracking.records import FINGERPRINT_TAG
 from tasks.workspace import Workspace, derived_seed
 
 DIVERGED_TAG = "diverged"
 """On the run of a cell that became NaN or infinite."""
+
+
+WARM_UP_IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -208,6 +211,7 @@ def _result(run: Run, material: Material, assignment: Assignment, parent: Checkp
         recipe=workspace.params.training,
     )
     model = parent.model.to(device)
+    warm_up(model, material.pool, material.indices("train"), batch_size=WARM_UP_IMAGES)
     with epoch_printer(assignment.label) as progress, peak_memory(device) as peak:
         result = run_method(
             method,
@@ -217,8 +221,7 @@ def _result(run: Run, material: Material, assignment: Assignment, parent: Checkp
             seed=derived_seed(seed, f"unlearn/{method}"),
             on_epoch=progress,
         )
-    if peak.megabytes is not None:
-        run.metrics({"peak_memory_mb": peak.megabytes})
+    run.metrics({"peak_memory_mb": peak.megabytes})
     record_statistics(run, result)
     return result
 

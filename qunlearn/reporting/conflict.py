@@ -92,7 +92,7 @@ def _axes(canvas: Canvas, across: Scale, upward: Scale) -> None:
     for mark in ticks(upward.low, upward.high, count=5):
         canvas.line(across.start, upward(mark), across.end, upward(mark), css="grid")
         canvas.text(across.start - 8, upward(mark) + 4, label(mark), css="tick", anchor="end")
-    for mark in ticks(across.low, across.high, count=5):
+    for mark in (step for step in ticks(across.low, across.high, count=5) if step == round(step)):
         canvas.text(across(mark), upward.start + 17, label(mark), css="tick", anchor="middle")
     canvas.line(across.start, upward(0.0), across.end, upward(0.0), css="axis")
     canvas.text((across.start + across.end) / 2, upward.start + 36, "optimizer step", css="tick", anchor="middle")
@@ -102,5 +102,7 @@ def _draw(canvas: Canvas, across: Scale, upward: Scale, curve: Curve, *, css: st
     places, values = curve
     known = np.isfinite(values)
     points = [(across(float(x)), upward(float(y))) for x, y in zip(places[known], values[known], strict=True)]
-    if points:
+    if len(points) == 1:
+        canvas.dot(*points[0], 3.0, css=f"point {css}")
+    elif points:
         canvas.path(points, css=css)

@@ -12,7 +12,7 @@ from qunlearn.reporting.content import SIGNS
 from qunlearn.reporting.placement import Area, Place, place_labels
 from qunlearn.reporting.source import TIMES, Phrase, Piece, Value, joined
 from qunlearn.reporting.study import Model, Study
-from qunlearn.reporting.svg import BADGE, Canvas, Scale, label
+from qunlearn.reporting.svg import BADGE, Canvas, Scale, label, ticks
 
 ORACLE_SIGN = "‡"
 """Beside the letter of an oracle, where its name has no room."""
@@ -52,14 +52,15 @@ def trade_off_chart(study: Study, *, width: float) -> str:
         return ""
     height = 0.62 * width if width >= 500 else 1.15 * width
     canvas = Canvas(width, height)
-    across = _around(_spread(points, 0), float(centre.mean[0].number), 50.0, width - 14)
-    upward = _around(_spread(points, 1), float(centre.mean[1].number), height - 48, 22.0)
+    margins = [study.value("summary", points[0].model.place, "verdicts", m, "margin") for m in ACCURACIES]
+    allowed = [float(margin.number) if margin else 0.0 for margin in margins]
+    across = _around(_spread(points, 0), float(centre.mean[0].number), (50.0, width - 14), allowed[0])
+    upward = _around(_spread(points, 1), float(centre.mean[1].number), (height - 48, 22.0), allowed[1])
     notes = [" (compressed far from retrain)" if s.transform is not float else "" for s in (across, upward)]
     plane = Plane(across, upward, ("forget accuracy, %" + notes[0], "test accuracy, %" + notes[1]))
     _frame(canvas, plane, _accuracy_ticks(across, 44.0), _accuracy_ticks(upward, 26.0))
-    margins = [study.value("summary", points[0].model.place, "verdicts", m, "margin") for m in ACCURACIES]
     spoken: list[Piece] = ["retrain ", centre.mean[0], " / ", centre.mean[1]]
-    _cross(canvas, plane, centre, [float(m.number) if m else 0.0 for m in margins], spoken)
+    _cross(canvas, plane, centre, allowed, spoken)
     _methods(canvas, plane, points, reserved=[plane(centre.mean)])
     values = joined([[*p.model.named, " ", p.mean[0], " / ", p.mean[1]] for p in points], "; ")
     described = ["Forget / test accuracy in percent: ", *spoken, "; ", *values, "."]
@@ -167,9 +168,9 @@ def _badge(model: Model, *, starred: bool) -> str:
     return f"{model.letter or OUTSIDER}{ORACLE_SIGN if model.oracle else ''}{star} {SIGNS[model.verdict]}"
 
 
-def _around(values: Sequence[float], centre: float, start: float, end: float) -> Scale:
-    """A scale over `values` and `centre`; where a few lie far off, one that is linear near `centre` and then bends."""
-    low, high = min(*values, centre), max(*values, centre)
+def _around(values: Sequence[float], centre: float, ends: tuple[float, float], margin: float) -> Scale:
+    """A scale over `values` and the margin around `centre`; where a few lie far off, it is linear near it and bends."""
+    low, high = min(*values, centre - margin), max(*values, min(centre + margin, 100.0))
     padding = max(0.05 * (high - low), 0.3)
     distances = [abs(value - centre) for value in values]
     bend: Callable[[float], float] = float
@@ -178,7 +179,7 @@ def _around(values: Sequence[float], centre: float, start: float, end: float) ->
         bend = _Compressed(centre, typical)
         # Padding that looks the same at both ends of a bent scale is small in values near the centre.
         padding = min(padding, max(typical, 0.5))
-    return Scale(low - padding, min(high + padding, 100.0 + 0.3 * padding), start, end, bend)
+    return Scale(low - padding, min(high + padding, 100.0 + 0.3 * padding), *ends, bend)
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,8 @@ class _Compressed:
 
 
 def _accuracy_ticks(scale: Scale, apart: float) -> list[float]:
+    if scale.transform is float:
+        return ticks(scale.low, min(scale.high, 100.0), count=6)
     finest = (scale.high - scale.low) / 40
     marks = [m for step in STEPS if step >= finest for m in _multiples(step, scale.low, min(scale.high, 100.0))]
     return _spaced(scale, marks, apart)

@@ -19,6 +19,9 @@ from qunlearn.unlearning.streams import stream
 IMAGES = 1000
 """At most so many images of each set, always the same ones."""
 
+BATCH = 64
+"""Images a forward pass: small, so that the peak of memory is the method's and not its monitor's."""
+
 
 def mean_uncertainty(logits: Tensor) -> Tensor:
     """Mean H(p) / log K of logits [n, K], a scalar in [0, 1]; 1 where every prediction is uniform."""
@@ -53,7 +56,7 @@ class Monitor:
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """`<set>_uncertainty` in [0, 1], `forget_predicted_<class>` and `code_flips` as shares."""
-        logits = {name: infer(model, self._pool, indices) for name, indices in self._samples.items()}
+        logits = {name: infer(model, self._pool, indices, batch_size=BATCH) for name, indices in self._samples.items()}
         row = {f"{name}_uncertainty": float(mean_uncertainty(values)) for name, values in logits.items()}
         predicted = torch.bincount(logits["forget"].argmax(1), minlength=self._pool.classes) / len(logits["forget"])
         row |= {f"forget_predicted_{k}": share for k, share in enumerate(predicted.tolist())}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from browser import chromium
+from browser.pictures import TIDY
 from browser.study import REPOSITORY, Study, carry_out, prepare
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
@@ -16,13 +17,6 @@ from flows import servers
 SCREENSHOTS = REPOSITORY / "test-artifacts" / "browser"
 PATIENCE = 60_000
 """Milliseconds; a page that is ready earlier is not waited for."""
-
-TIDY = """
-localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');
-localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');
-localStorage.setItem('_mlflow_model_registry_promo_modal_dismissed_v1', 'true');
-"""
-"""What MLflow remembers of a person who closed its assistant and its advertisement of the registry."""
 
 FAILED = pytest.StashKey[bool]()
 

@@ -34,7 +34,11 @@ PARAMS: dict[str, Any] = {
     "training": {
         "epochs": 12, "batch_size": 64, "learning_rate": 0.05, "warmup_epochs": 3, "crop_padding": 0, "flip": False,
     },
-    "unlearn": {"fine_tune": {"epochs": 2}, "qmul": {"epochs": 2}, "oeu": {"epochs": 3, "grid": {"learning_rate": [0.005, 0.01]}}},
+    "unlearn": {
+        "fine_tune": {"epochs": 2},
+        "qmul": {"epochs": 2},
+        "oeu": {"epochs": 3, "grid": {"learning_rate": [0.005, 0.01]}},
+    },
     "evaluate": {"bootstrap": 50, "relearn": {"limit": 20}},
     "runner": {"torch_threads": 1},
     "deletion": {"method": "oeu"},
@@ -97,7 +101,7 @@ def prepare(root: Path) -> Study:
 
 
 def carry_out(study: Study) -> None:
-    """Start the servers, run the seven stages, serve one of their models, delete from it. The caller ends the servers."""
+    """Start the servers, run the seven stages, serve a model, delete from it; the caller ends the servers."""
     python(study, "flows.cli", "up")
     python(study, "browser.stages", *STAGES)
     store, served = study.store, study.model_of("oeu", 0)

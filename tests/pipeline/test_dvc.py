@@ -59,7 +59,7 @@ class Checkout:
         """Metrics of every cell, without those that are times."""
         content = json.loads((self.folder / "metrics" / "evaluation.json").read_text())
         return {
-            f"{cell['method']}/{cell['seed']}": {k: v for k, v in cell["metrics"].items() if k != "cost_ratio"}
+            f"{cell['method']}/{cell['seed']}": {k: v for k, v in cell["metrics"].items() if k not in {"cost_ratio", "peak_memory_mb", "memory_ratio"}}
             for cell in content["cells"]
         }
 

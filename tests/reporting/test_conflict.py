@@ -47,6 +47,12 @@ def test_points_without_a_number_are_passed_over(evaluation):
     assert line.count("L") == 1
 
 
+def test_a_single_point_is_drawn_as_a_dot(evaluation):
+    figure = conflict_chart(model(evaluation), [recorded([-0.2])], name=COSINE)
+
+    assert figure.count('class="point') == 2  # of the seed, and of the mean
+
+
 def test_runs_of_different_length_are_averaged_as_far_as_the_shorter_goes():
     steps, values = mean_curve([
         (np.arange(3.0), np.array([1.0, np.nan, 3.0])), (np.arange(4.0), np.array([3.0, 4.0, np.nan, 9.0])),
