@@ -74,12 +74,12 @@ def _id_of_file(source: ImageFolderSource, name: str) -> str | None:
         return None
     from qunlearn.data.sources import image_folder  # noqa: PLC0415 - only where there are such files
 
-    _, files = image_folder._find(source.root)
-    rows = image_folder._read_metadata(source.metadata, files) if source.metadata is not None else {}
+    _, files = image_folder.find_images(source.root)
+    rows = image_folder.read_metadata(source.metadata, files) if source.metadata is not None else {}
     named = {row.sample_id: file for file, row in rows.items() if row.sample_id}
     file = named.get(name) or PurePosixPath(name)
     if file not in set(files):
         return None
     content = hashlib.sha256((source.root / file).read_bytes()).digest()
     sample = rows[file].sample_id if file in rows else ""
-    return image_folder._opaque_id(sample or str(file), file.parts[0], content)
+    return image_folder.opaque_id(sample or str(file), file.parts[0], content)

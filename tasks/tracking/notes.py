@@ -133,16 +133,17 @@ def _below(connection: Connection, run_id: str) -> Iterable[MlflowRun]:
 
 def _children(connection: Connection, run: MlflowRun) -> str:
     """The runs below a run, and those of earlier runs that stood in for some."""
+    # The page gives cells no space between them.
     rows = []
     for child in _below(connection, run.info.run_id):
         made = [entry.model_id for entry in (child.outputs.model_outputs or ())] if child.outputs else []
         models = ", ".join(link("model", connection.model_url(model_id)) for model_id in made)
         name = link(child.info.run_name, connection.run_link(child.info.run_id))
-        rows.append(f"| {name} | {models or '-'} | {child.info.status.lower()} |")
+        rows.append(f"| {name}&emsp; | {models or '-'}&emsp; | {child.info.status.lower()} |")
     for key, reused in sorted(run.data.tags.items()):
         if key.startswith(REUSED):
             name = link(key.removeprefix(REUSED), connection.run_link(reused))
-            rows.append(f"| {name} | on its page | reused |")
+            rows.append(f"| {name}&emsp; | on its page&emsp; | reused |")
     return "\n".join(["| run | model | status |", "|---|---|---|", *rows]) if rows else ""
 
 

@@ -1,4 +1,4 @@
-"""Takes the pictures of the README, in the repository after `make demo`: `PYTHONPATH=tests python -m browser.pictures`."""
+"""Takes the pictures of the README after `make demo`: run `PYTHONPATH=tests python -m browser.pictures`."""
 
 from __future__ import annotations
 

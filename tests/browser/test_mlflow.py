@@ -13,13 +13,17 @@ pytestmark = pytest.mark.browser
 TRAINING = "workflowType=machine_learning"
 
 
-def follow(page: Page, name: str) -> Page:
-    """Click the first link of this name; returns the page it leads to, in a new tab or not."""
-    link = page.get_by_role("link", name=name, exact=True).first
+def follow(page: Page, name: str) -> None:
+    """Click one of MLflow's own links, which stay in the tab."""
+    link = page.locator("a:not([target=_blank])").and_(page.get_by_role("link", name=name, exact=True)).first
     expect(link, f"{page.url} has no link {name!r}").to_be_visible()
-    if link.get_attribute("target") != "_blank":
-        link.click()
-        return page
+    link.click()
+
+
+def follow_text(page: Page, name: str) -> Page:
+    """Click a link in our descriptions; MLflow opens those in a new tab, which is returned."""
+    link = page.locator("a[target=_blank]").and_(page.get_by_role("link", name=name, exact=True)).first
+    expect(link, f"the description at {page.url} has no link {name!r}").to_be_visible()
     with page.context.expect_page() as opened:
         link.click()
     return opened.value
@@ -55,14 +59,14 @@ def test_the_served_model_leads_to_its_card_and_its_run(page, study, shoot):
     shows(page, "This version is the model", champion.digest)
     shoot(page, "mlflow-03-version")
 
-    model = follow(page, "deletion-oeu")
+    model = follow_text(page, "deletion-oeu")
     titled(model, "deletion-oeu")
     at(model, f"/models/{champion.model_id}")
     shows(model, champion.digest, f"{DELETED} images", "orthogonal entropy unlearning")
     shoot(model, "mlflow-04-deletion-card")
 
     cell = f"delete {DELETED} samples from version 1"
-    run = follow(model, cell)
+    run = follow_text(model, cell)
     titled(run, cell)
     at(run, f"/runs/{champion.run_id}")
     shows(run, "after_forget_accuracy")
@@ -75,7 +79,7 @@ def test_a_model_leads_to_verdict_data_parent_and_statistics(page, study, shoot)
     page.goto(f"{study.mlflow}/#/models/qunlearn-served?{TRAINING}")
     follow(page, "Version 1")
     titled(page, "Version 1")
-    model = follow(page, "oeu-seed0")
+    model = follow_text(page, "oeu-seed0")
     titled(model, "oeu-seed0")
     at(model, f"/models/{made.model_id}")
     verdict = study.summary("oeu")["verdict"]
@@ -85,18 +89,18 @@ def test_a_model_leads_to_verdict_data_parent_and_statistics(page, study, shoot)
     data = study.datasets(made.run_id)
     assert len(data) == 2, f"the run read {data}, not the images and their split"
     for name, digest in data.items():
-        read = follow(model, digest)
+        read = follow_text(model, digest)
         stage = "split" if name.startswith("split") else "ingest"
         titled(read, stage)
         shoot(read, f"mlflow-07-{stage}")
 
-    parent = follow(model, "original-seed0")
+    parent = follow_text(model, "original-seed0")
     titled(parent, "original-seed0")
     at(parent, f"/models/{study.model_of('original', 0).model_id}")
     shows(parent, study.model_of("original", 0).digest)
     shoot(parent, "mlflow-08-parent")
 
-    figures = follow(model, "figures")
+    figures = follow_text(model, "figures")
     at(figures, f"/runs/{made.run_id}/artifacts")
     figures.get_by_text("conflict.png", exact=True).first.click()
     drawn = figures.locator("img[src*='conflict.png'], img[src^='blob:'], [style*='blob:'], canvas").first
@@ -104,10 +108,10 @@ def test_a_model_leads_to_verdict_data_parent_and_statistics(page, study, shoot)
     shoot(figures, "mlflow-09-statistics")
 
     name = study.pipeline_of(made.run_id)
-    pipeline = follow(model, name)
+    pipeline = follow_text(model, name)
     titled(pipeline, name)
     shoot(pipeline, "mlflow-10-pipeline")
-    diagram = follow(pipeline, "Lineage diagram")
+    diagram = follow_text(pipeline, "Lineage diagram")
     shows(diagram, "lineage/lineage.svg")
     shoot(diagram, "mlflow-11-diagram")
 
@@ -135,13 +139,13 @@ def test_the_list_of_models_leads_to_each_model(page, study, shoot):
     page.locator(f"a[href*='{made.model_id}']").first.click()
     titled(page, "qmul-seed1")
     shows(page, made.digest, "Average gap to retraining", "mia_confidence")
-    parent = follow(page, "original-seed1")
+    parent = follow_text(page, "original-seed1")
     titled(parent, "original-seed1")
     at(parent, TRAINING)
 
 
 def test_the_experiment_says_where_to_start(page, study, shoot):
     page.goto(f"{study.mlflow}/#/experiments/{study.store.connection.experiment_id}?{TRAINING}")
-    models = follow(page, "All models")
+    models = follow_text(page, "All models")
     expect(models.get_by_role("link", name="oeu-seed0", exact=True).first, "no list of models").to_be_visible()
     shoot(page, "mlflow-14-experiment")

@@ -56,10 +56,11 @@ class Checkout:
         return Store.open(TrackingConfig(), root=self.folder)
 
     def evaluation(self) -> dict[str, dict[str, float]]:
-        """Metrics of every cell, without those that are times."""
+        """Metrics of every cell, without those that are times or memory."""
         content = json.loads((self.folder / "metrics" / "evaluation.json").read_text())
+        costs = {"cost_ratio", "peak_memory_mb", "memory_ratio"}
         return {
-            f"{cell['method']}/{cell['seed']}": {k: v for k, v in cell["metrics"].items() if k not in {"cost_ratio", "peak_memory_mb", "memory_ratio"}}
+            f"{cell['method']}/{cell['seed']}": {k: v for k, v in cell["metrics"].items() if k not in costs}
             for cell in content["cells"]
         }
 

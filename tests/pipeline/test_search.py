@@ -134,7 +134,10 @@ def test_chosen_settings_have_the_lowest_score_and_the_manifest_tells_how(search
     assert winner(entry)["score"] == min(scores)
     assert entry["settings"]["learning_rate"] == winner(entry)["settings"]["learning_rate"]
     assert entry["settings"]["epochs"] == 1
-    assert (entry["selected_by"], entry["data_access"]) == ("validation", ["original", "retain", "forget", "validation"])
+    assert (entry["selected_by"], entry["data_access"]) == (
+        "validation",
+        ["original", "retain", "forget", "validation"],
+    )
     for trial in entry["trials"]:
         assert trial["score"] == pytest.approx(sum(trial["terms"].values()) / len(trial["terms"]), abs=1e-5)
 

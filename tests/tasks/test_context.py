@@ -66,10 +66,11 @@ def test_the_dvc_stage_and_the_digests_it_depends_on_are_named(repository, monke
 
 def test_a_flow_run_is_named_where_there_is_one(tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "11111111-2222-3333-4444-555555555555")
-    monkeypatch.setenv("PREFECT_UI_URL", "http://127.0.0.1:4200")
     import prefect.runtime  # noqa: F401 - a flow has imported it
+    from prefect.settings import PREFECT_UI_URL, temporary_settings
 
-    tags = run_context(tmp_path)
+    with temporary_settings({PREFECT_UI_URL: "http://127.0.0.1:4200"}):
+        tags = run_context(tmp_path)
     assert tags["prefect_flow_run_id"] == "11111111-2222-3333-4444-555555555555"
     assert tags["prefect_flow_run_url"].endswith("11111111-2222-3333-4444-555555555555")
 

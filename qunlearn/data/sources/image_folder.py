@@ -23,7 +23,7 @@ MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB"}
 
 
 @dataclass(frozen=True)
-class _Row:
+class Row:
     """What the table says about one image; empty where it has no such column."""
 
     sample_id: str = ""
@@ -42,12 +42,12 @@ def read(config: ImageFolderSource) -> ImageSet:
             table that does not fit the images. The message names the file.
     """
     root = Path(config.root)
-    classes, files = _find(root)
-    rows = _read_metadata(Path(config.metadata), files) if config.metadata is not None else {}
+    classes, files = find_images(root)
+    rows = read_metadata(Path(config.metadata), files) if config.metadata is not None else {}
     labels = np.array([classes.index(file.parts[0]) for file in files], dtype=np.int64)
     images, contents = _read_images(root, files)
     ids = tuple(
-        _opaque_id(rows.get(file, _Row()).sample_id or str(file), file.parts[0], content)
+        opaque_id(rows.get(file, Row()).sample_id or str(file), file.parts[0], content)
         for file, content in zip(files, contents, strict=True)
     )
     coarse, coarse_classes = _coarse(files, rows)
@@ -65,7 +65,7 @@ def read(config: ImageFolderSource) -> ImageSet:
     )
 
 
-def _find(root: Path) -> tuple[tuple[str, ...], list[PurePosixPath]]:
+def find_images(root: Path) -> tuple[tuple[str, ...], list[PurePosixPath]]:
     """Class names and paths below root; hidden files and folders are not looked at."""
     if not root.is_dir():
         raise ValueError(f"{root}: no such folder; data.root must hold one folder of images for each class")
@@ -110,7 +110,7 @@ def _read_images(root: Path, files: list[PurePosixPath]) -> tuple[NDArray[np.uin
         images[place] = image
         # The bytes of the file, since decoded pixels can differ between versions of a decoder.
         contents.append(hashlib.sha256((root / file).read_bytes()).digest())
-    assert images is not None  # `_find` returns at least two files
+    assert images is not None  # `find_images` returns at least two files
     return images, contents
 
 
@@ -134,7 +134,8 @@ def _shape(image: NDArray[np.uint8]) -> str:
     return f"{width} x {height} pixels {'greyscale' if channels == 1 else 'colour'}"
 
 
-def _opaque_id(sample: str, class_name: str, content: bytes) -> str:
+def opaque_id(sample: str, class_name: str, content: bytes) -> str:
+    """The id of an image: a hash of its `sample_id` or path, its class and the bytes of its file."""
     text = "\0".join((sample, class_name)).encode("utf-8", "surrogateescape")
     return f"img-{hashlib.sha256(text + bytes(1) + content).hexdigest()[:20]}"
 
@@ -142,7 +143,7 @@ def _opaque_id(sample: str, class_name: str, content: bytes) -> str:
 # --- table -----------------------------------------------------------------------------------------------------------
 
 
-def _read_metadata(path: Path, files: list[PurePosixPath]) -> dict[PurePosixPath, _Row]:
+def read_metadata(path: Path, files: list[PurePosixPath]) -> dict[PurePosixPath, Row]:
     """One row for each of `files`, from a CSV file with a header."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -158,7 +159,7 @@ def _read_metadata(path: Path, files: list[PurePosixPath]) -> dict[PurePosixPath
         allowed = f"`file` and any of {', '.join(COLUMNS[1:])}"
         raise ValueError(f"{path}: columns {columns}; there must be {allowed}, each once")
     known = set(files)
-    rows: dict[PurePosixPath, _Row] = {}
+    rows: dict[PurePosixPath, Row] = {}
     for number, line in lines:
         values = {column: (line[column] or "").strip() for column in columns}
         empty = [column for column in columns if not values[column]]
@@ -169,7 +170,7 @@ def _read_metadata(path: Path, files: list[PurePosixPath]) -> dict[PurePosixPath
             raise ValueError(f"{path}, line {number}: {file} is not an image below data.root")
         if file in rows:
             raise ValueError(f"{path}, line {number}: a second row for {file}")
-        rows[file] = _Row(**values)
+        rows[file] = Row(**values)
     missing = [file for file in files if file not in rows]
     if missing:
         raise ValueError(f"{path}: no row for {missing[0]} and {len(missing) - 1} others; every image needs one")
@@ -179,7 +180,7 @@ def _read_metadata(path: Path, files: list[PurePosixPath]) -> dict[PurePosixPath
     return rows
 
 
-def _subjects(files: list[PurePosixPath], rows: dict[PurePosixPath, _Row]) -> Integers | None:
+def _subjects(files: list[PurePosixPath], rows: dict[PurePosixPath, Row]) -> Integers | None:
     if not any(row.subject for row in rows.values()):
         return None
     for file, row in rows.items():
@@ -192,7 +193,7 @@ def _subjects(files: list[PurePosixPath], rows: dict[PurePosixPath, _Row]) -> In
 
 
 def _coarse(
-    files: list[PurePosixPath], rows: dict[PurePosixPath, _Row]
+    files: list[PurePosixPath], rows: dict[PurePosixPath, Row]
 ) -> tuple[Integers, tuple[str, ...]] | tuple[None, None]:
     if not any(row.coarse for row in rows.values()):
         return None, None

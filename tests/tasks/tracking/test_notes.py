@@ -61,8 +61,8 @@ def test_a_stage_leads_to_its_pipeline_its_cells_and_those_it_reused(store, make
         stage.reused("oeu seed 0", earlier)
     text = note(store, stage.id)
     assert f"of [{store.run(pipeline).name}]({url(store, pipeline)})" in text
-    assert f"| [qmul seed 0]({url(store, cell.id)}) | - | finished |" in text
-    assert f"| [oeu seed 0]({url(store, earlier.run_id)}) | on its page | reused |" in text
+    assert f"| [qmul seed 0]({url(store, cell.id)})&emsp; | -&emsp; | finished |" in text
+    assert f"| [oeu seed 0]({url(store, earlier.run_id)})&emsp; | on its page&emsp; | reused |" in text
     assert f"[summary.json]({store.connection.run_link(stage.id, artifact='summary.json')})" in text
     assert "| reused." not in text
 
@@ -132,7 +132,7 @@ def test_a_search_lies_between_stage_and_trials(store, unique, checkpoint):
     assert trial.name == "oeu seed 0"
     assert store.record_by_digest(digest, cell="oeu seed 0").run_id == trial.id
     assert f"part of [unlearn]({url(store, stage.id)})" in note(store, search.id)
-    assert f"| [oeu trial 1: rate 0.1]({url(store, trial.id)}) |" in note(store, search.id)
+    assert f"| [oeu trial 1: rate 0.1]({url(store, trial.id)})&emsp; |" in note(store, search.id)
     assert f"[search oeu]({url(store, search.id)})" in note(store, stage.id)
 
 
