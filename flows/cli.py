@@ -90,7 +90,7 @@ def up(
         prefect_port=prefect_port,
         announce=lambda name: typer.echo(f"starting {name} ...", err=True),
     )
-    _print_states(states)
+    _print_states(states, params.tracking.experiment)
     if {state.name: state for state in states}["mlflow"].state != "up":
         typer.echo("MLflow was not started: the tracking URI names a server elsewhere.")
     typer.echo(f"Deletion requests: put a .txt file with one sample id a line into {params.deletion.requests}/")
@@ -105,7 +105,7 @@ def status(params_file: ParamsFile = DEFAULT_PARAMS) -> None:
     from flows import servers
 
     states = servers.status(params_file.resolve().parent)
-    _print_states(states)
+    _print_states(states, _experiment(params_file) if any(state.state == "up" for state in states) else None)
     if any(state.state != "up" for state in states):
         raise typer.Exit(1)
 
@@ -179,14 +179,30 @@ def _params(params_file: Path) -> Params:
     return load(params_file)
 
 
-PAGES = {"mlflow": "/#/experiments?workflowType=machine_learning", "prefect": "", "deletion": "/deployments"}
-"""What to open at each server; MLflow would start in its mode for language models."""
+def _experiment(params_file: Path) -> str | None:
+    """The experiment's name; None where the parameters cannot be used, which is no reason not to tell who answers."""
+    from qunlearn.config import ConfigError
+
+    try:
+        return _params(params_file).tracking.experiment
+    except ConfigError:
+        return None
 
 
-def _print_states(states: list[servers.State]) -> None:
+def _print_states(states: list[servers.State], experiment: str | None) -> None:
     for state in states:
-        where = f"{state.url}{PAGES[state.name]}" if state.url else "-"
-        typer.echo(f"{state.name:<9} {state.state:<14} {where:<71} log {state.log}")
+        typer.echo(f"{state.name:<9} {state.state:<14} {_page(state, experiment):<73} log {state.log}")
+
+
+def _page(state: servers.State, experiment: str | None) -> str:
+    """What to open at a server."""
+    from flows.services import EXPERIMENTS, landing_page
+
+    if not state.url:
+        return "-"
+    if state.name == "mlflow" and state.state == "up" and experiment is not None:
+        return landing_page(state.url, experiment)
+    return state.url + {"mlflow": EXPERIMENTS, "deletion": "/deployments"}.get(state.name, "")
 
 
 def main() -> None:

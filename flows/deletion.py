@@ -20,6 +20,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed
 
+from flows.naming import flow_and_time
 from flows.servers import LIMIT, folder
 from qunlearn.config import load
 from qunlearn.deletion.requests import pending
@@ -28,7 +29,7 @@ LEASE_SECONDS = 60.0
 """A run that was killed keeps the slot this long at most."""
 
 
-@flow(name="deletion")
+@flow(name="deletion", flow_run_name=flow_and_time)
 def deletion(params_file: str = "params.yaml") -> State[None]:
     """Unlearn the samples of all pending requests and release the new model."""
     path = Path(params_file).resolve()

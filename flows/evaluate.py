@@ -5,6 +5,7 @@ from typing import Any
 from prefect import flow
 from prefect.futures import PrefectFuture, wait
 
+from flows.naming import flow_and_time
 from flows.stage import main, stage_run
 from qunlearn.evaluation.summary import assemble
 from tasks.comparison import check_references, comparisons
@@ -19,7 +20,7 @@ from tasks.training import train_cell
 from tasks.workspace import Workspace
 
 
-@flow(name="evaluate")
+@flow(name="evaluate", flow_run_name=flow_and_time)
 def evaluate(params_file: str = "params.yaml") -> None:
     """Measure all models; write `metrics/evaluation.json` and the models' cards."""
     workspace = Workspace.open(params_file)

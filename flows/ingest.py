@@ -2,13 +2,14 @@
 
 from prefect import flow
 
+from flows.naming import flow_and_time
 from flows.stage import main, stage_run
 from tasks import preparation
 from tasks.versions import manifest_digest
 from tasks.workspace import Workspace
 
 
-@flow(name="ingest")
+@flow(name="ingest", flow_run_name=flow_and_time)
 def ingest(params_file: str = "params.yaml") -> None:
     """Read the configured source into `data/prepared`."""
     workspace = Workspace.open(params_file)

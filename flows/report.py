@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from flows.naming import flow_and_time
 from flows.stage import main, stage_run
 from tasks.manifests import MODEL_STAGES, read_manifest
 from tasks.reporting import write_report
@@ -9,7 +10,7 @@ from tasks.tracking.lineage import attach
 from tasks.workspace import Workspace
 
 
-@flow(name="report")
+@flow(name="report", flow_run_name=flow_and_time)
 def report(params_file: str = "params.yaml") -> None:
     """Write `report/`; attach its figures and the lineage of all models to the pipeline's run."""
     workspace = Workspace.open(params_file)

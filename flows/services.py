@@ -24,6 +24,8 @@ from flows.processes import Process
 from qunlearn.config import Params
 
 HOST = "127.0.0.1"
+EXPERIMENTS = "/#/experiments?workflowType=machine_learning"
+"""MLflow's list of experiments; without the last part it would open in its mode for language models."""
 DEPLOYMENT = "deletion/deletion"
 """Flow and deployment, as Prefect names them."""
 LIMIT = "served-model"
@@ -71,6 +73,17 @@ def get_json(url: str) -> Any:
         return json.loads(body)
     except json.JSONDecodeError:
         return body
+
+
+def landing_page(url: str, experiment: str) -> str:
+    """What to open at a running MLflow: the experiment's models, or the list of experiments before it exists.
+
+    In that list a click on the experiment's name would open it in the mode for language models.
+    """
+    found = get_json(f"{url}/api/2.0/mlflow/experiments/get-by-name?experiment_name={quote(experiment, safe='')}")
+    if not isinstance(found, dict):
+        return f"{url}{EXPERIMENTS}"
+    return f"{url}/#/experiments/{found['experiment']['experiment_id']}/models?workflowType=machine_learning"
 
 
 def _mlflow_answers(process: Process) -> bool:
@@ -159,8 +172,12 @@ def _environment(root: Path, **more: str) -> dict[str, str]:
 
 def _prefect_environment(root: Path, url: str) -> dict[str, str]:
     # The pages ask the address below for their data; `--port` alone would leave it at the default port.
+    # The new pages ask a statistics service on the internet, whatever the settings say; the classic ones do not.
     environment = _environment(
-        root, PREFECT_SERVER_UI_API_URL=f"{url}/api", PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT="false"
+        root,
+        PREFECT_SERVER_UI_API_URL=f"{url}/api",
+        PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT="false",
+        PREFECT_SERVER_UI_V2_ENABLED="false",
     )
     environment.pop("PREFECT_API_URL", None)
     return environment

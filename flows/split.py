@@ -2,13 +2,14 @@
 
 from prefect import flow
 
+from flows.naming import flow_and_time
 from flows.stage import main, stage_run
 from tasks import preparation
 from tasks.versions import manifest_digest
 from tasks.workspace import Workspace
 
 
-@flow(name="split")
+@flow(name="split", flow_run_name=flow_and_time)
 def split(params_file: str = "params.yaml") -> None:
     """Divide `data/prepared` into `data/splits` by the configured scenario."""
     workspace = Workspace.open(params_file)

@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from flows.naming import flow_and_time
 from flows.stage import main, stage_run
 from qunlearn.unlearning import choices
 from tasks.manifests import read_by_seed, write_manifest
@@ -10,7 +11,7 @@ from tasks.unlearning import Assignment, unlearn_cell
 from tasks.workspace import Workspace
 
 
-@flow(name="unlearn")
+@flow(name="unlearn", flow_run_name=flow_and_time)
 def unlearn(params_file: str = "params.yaml") -> None:
     """Choose settings on the first seed, apply each method to each original model; write `models/unlearn.json`."""
     workspace = Workspace.open(params_file)

@@ -89,14 +89,15 @@ def _versions() -> dict[str, str]:
 
 
 def _hardware() -> dict[str, str]:
-    tags = {"hardware_cpu": _processor(), "hardware_cores": str(os.cpu_count())}
+    tags = {"hardware_cpu": processor(), "hardware_cores": str(os.cpu_count())}
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         tags["hardware_gpu"] = str(torch.cuda.get_device_name())
     return tags
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The processor's own name; where the system does not tell it, its architecture."""
     information = Path("/proc/cpuinfo")
     if information.is_file():
         for line in information.read_text(encoding="utf-8").splitlines():

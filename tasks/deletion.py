@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,17 @@ from qunlearn.data.erased import append_erased, read_erased
 from qunlearn.data.imageset import load as load_images
 from qunlearn.data.splits import check_gate
 from qunlearn.deletion import Plan, finish, make_plan, pending, reject
+from qunlearn.quantization import audit
 from qunlearn.unlearning import Problem, get, resolve
 from qunlearn.unlearning import run as run_method
 from tasks.cells import dataset_inputs
 from tasks.context import run_context
+from tasks.evaluation_cards import described_bits
 from tasks.fingerprint import fingerprint, unlearning_modules
 from tasks.manifests import read_manifest
 from tasks.material import Material, use_threads
 from tasks.tracking import Champion, Run, Store
+from tasks.tracking.cards import BITS_TAG
 from tasks.unlearning import record_statistics
 from tasks.workspace import Workspace, derived_seed
 
@@ -181,8 +185,18 @@ def _keep(run: Run, model: nn.Module, parent: Checkpoint, plan: Plan, method: st
             "parent_sha256": parent.digest,
             "forgot": _digest(plan.forget),
             "forgot_count": str(len(plan.forget)),
+            BITS_TAG: described_bits([asdict(layer) for layer in audit(model)]),
         }
-        model_id: str = run.output_model(folder, name=f"deletion-{method}", digest=digest, tags=tags)
+        model_id: str = run.output_model(
+            folder,
+            name=f"deletion-{method}",
+            digest=digest,
+            tags=tags,
+            params={
+                "quantization": parent.blueprint.quantization.model_dump(mode="json"),
+                "method": config.model_dump(mode="json"),
+            },
+        )
     return model_id
 
 

@@ -11,6 +11,7 @@ import torch
 
 from qunlearn.quantization import audit
 from qunlearn.unlearning import get
+from tasks.context import processor
 from tasks.evaluated_models import fetch_model
 from tasks.manifests import Cell, read_choices
 from tasks.material import Material, use_threads
@@ -74,4 +75,5 @@ def hardware(device: torch.device) -> str:
     """One line that names the processor, or the accelerator, that the numbers were made on."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
+    threads = torch.get_num_threads()
+    return f"{processor()}, {threads} thread{'' if threads == 1 else 's'}"

@@ -23,6 +23,7 @@ from tasks.cells import CellContext
 from tasks.manifests import Cell
 from tasks.scoring import Score, score_by_oracle, score_by_validation
 from tasks.tracking import Run, Store
+from tasks.tracking.cards import CHOSEN_TAG
 from tasks.tracking.markdown import NOTE_TAG, cut, link
 from tasks.tracking.notes import LIMIT
 from tasks.unlearning import Assignment, Outcome, Trial, unlearned
@@ -197,11 +198,13 @@ class _Search:
             self.run.tag(
                 {
                     "chosen": winner.candidate.label,
-                    "chosen_run": winner.outcome.run_id,
+                    CHOSEN_TAG: winner.outcome.run_id,
                     "chosen_sha256": winner.outcome.digest,
                 }
             )
             self.store.run(winner.outcome.run_id).tag({f"chosen_by_{self.choice.selected_by}": "true"})
+        for tried in selection.trials:
+            self.store.settle_trial(tried.outcome.run_id, search=self.run.id)
 
     def describe(self, selection: Selection) -> None:
         """Write the trials as a table, best first, into the run's description."""

@@ -25,6 +25,7 @@ from tasks.manifests import Cell
 from tasks.material import Material, use_threads
 from tasks.peak_memory import peak_memory, warm_up
 from tasks.tracking import CellRecord, Run, Store
+from tasks.tracking.names import SEARCH_TAG, TRIAL_TAG, trial_name
 from tasks.tracking.records import FINGERPRINT_TAG
 from tasks.workspace import Workspace, derived_seed
 
@@ -60,8 +61,18 @@ class Assignment:
 
     @property
     def name(self) -> str:
-        """Name of the cell; the models of all trials have it, because one of them becomes the cell's model."""
+        """Name of the cell; all trials have it, because the model of one of them becomes the cell's."""
         return f"{self.method} seed {self.seed}"
+
+    @property
+    def final_name(self) -> str:
+        """Name of the final cell's model, by which people ask for the model that is used."""
+        return f"{self.method}-seed{self.seed}"
+
+    @property
+    def model_name(self) -> str:
+        """Name of the model that is made; those of trials are told apart."""
+        return self.final_name if self.trial is None else trial_name(self.final_name, self.trial.number)
 
     @property
     def label(self) -> str:
@@ -102,6 +113,8 @@ def unlearned(workspace: Workspace, context: CellContext, assignment: Assignment
     slot = assignment.name if assignment.trial is None else f"trial {assignment.trial.number}"
     if (found := store.find_cell(mark)) is not None:
         context.note_reused(store, slot, found)
+        if assignment.trial is None:
+            store.use_as(found, assignment.final_name)
         return Outcome(found.run_id, found.digest)
     if assignment.trial is not None and (diverged := _diverged_before(store, mark)) is not None:
         store.run(context.stage_run).tag({f"reused.{slot}": diverged.run_id})
@@ -181,21 +194,29 @@ def _unlearn(
         )
         run.output_model(
             folder,
-            name=f"{assignment.method}-seed{assignment.seed}",
+            name=assignment.model_name,
             digest=digest,
-            tags={
-                "method": assignment.method,
-                "seed": str(assignment.seed),
-                "parent_sha256": origin.digest,
-                "forgot": material.split.digest("train", "forget"),
-                "forgot_count": str(len(material.indices("train", "forget"))),
-            },
+            tags=_model_tags(run, material, assignment, origin),
             params={
                 "quantization": parent.blueprint.quantization.model_dump(mode="json"),
                 "method": assignment.config.model_dump(mode="json"),
             },
         )
     return digest
+
+
+def _model_tags(run: Run, material: Material, assignment: Assignment, origin: CellRecord) -> dict[str, str]:
+    tags = {
+        "method": assignment.method,
+        "seed": str(assignment.seed),
+        "parent_sha256": origin.digest,
+        "forgot": material.split.digest("train", "forget"),
+        "forgot_count": str(len(material.indices("train", "forget"))),
+    }
+    if assignment.trial is not None:
+        # A trial's run hangs below that of its search.
+        tags |= {TRIAL_TAG: assignment.trial.candidate, SEARCH_TAG: str(run.parent)}
+    return tags
 
 
 def _result(run: Run, material: Material, assignment: Assignment, parent: Checkpoint, workspace: Workspace) -> Result:

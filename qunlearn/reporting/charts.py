@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from qunlearn.reporting.axes import limit, long_tailed, ticks_from_zero
 from qunlearn.reporting.content import SIGNS
 from qunlearn.reporting.source import Phrase, Piece, Value, joined, pieces
 from qunlearn.reporting.study import Model, Study, phrase
@@ -16,24 +17,28 @@ CHARACTER = 7.3
 """Width of one character of figure text, in user units, rounded up."""
 ORACLE_WIDTH = 50.0
 """Width of the mark beside an oracle's name, with its space."""
-ROUND = (0.0, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+FOOT = 6.0
+"""Space between the last row and the axis: room for that row's seeds."""
 
+FROM = "points from retrain"
+LEFT, RIGHT = "\N{LEFTWARDS ARROW} {} \N{MIDDLE DOT} ", " \N{MIDDLE DOT} {} \N{RIGHTWARDS ARROW}"
 MEANING = {
-    "forget_accuracy": ("\N{LEFTWARDS ARROW} over", "under \N{RIGHTWARDS ARROW}"),
-    "retain_accuracy": ("\N{LEFTWARDS ARROW} damaged", ""),
-    "test_accuracy": ("\N{LEFTWARDS ARROW} damaged", ""),
-    "mia_confidence": ("\N{LEFTWARDS ARROW} under", "over \N{RIGHTWARDS ARROW}"),
+    "forget_accuracy": LEFT.format("over") + FROM + RIGHT.format("under"),
+    "retain_accuracy": LEFT.format("damaged") + FROM,
+    "test_accuracy": LEFT.format("damaged") + FROM,
+    "mia_confidence": LEFT.format("under") + FROM + RIGHT.format("over"),
 }
-"""What lying to the left or to the right of the margin means."""
+"""The axis of each figure, with what lying to the left or to the right of the margin means."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One drawn row: the mean, its interval, the value and the tip of each seed."""
+    """One drawn row: where its mean, interval and seeds lie on the axis, the printed mean, and the tip of each seed."""
 
     model: Model
     verdict: str
     mean: Value
+    place: float
     interval: tuple[float, float] | None
     seeds: Mapping[int, float]
     tips: Mapping[int, Phrase]
@@ -43,7 +48,7 @@ def gap_chart(study: Study, *, width: float) -> str:
     """Average gap of each model but the reference, smallest first, against the noise floor."""
     rows = sorted((_gap_estimate(study, model) for model in study.compared), key=lambda row: float(row.mean.number))
     top, pitch, wide = 30.0, 34.0 if len(rows) < 12 else 27.0, width >= 500
-    bottom = top + pitch * len(rows)
+    bottom = top + pitch * len(rows) + FOOT
     canvas, left = Canvas(width, bottom + 46), _label_width(study.compared)
     scale = _gap_scale(study, rows, left, width - (152.0 if wide else 58.0))
     _axis(canvas, scale, _gap_ticks(scale), top, bottom, "average gap, points" + _scale_note(scale))
@@ -64,35 +69,34 @@ def gap_chart(study: Study, *, width: float) -> str:
 
 
 def reference_chart(study: Study, *, metric: str, title: str, width: float = 420.0) -> str:
-    """One figure of each model beside the retrained model's line and margin.
+    """One figure of each model as its difference to the retrained model, in points, with the margin around zero.
 
-    Bars and small dots show differences to the retrained model of the same seed, drawn at its mean: what the verdict
-    judges. So a bar inside the band reads `within`.
+    All marks are differences to the retrained model of the same seed: what the verdict judges. So a bar inside the
+    band reads `within`. The mean itself, in percent, is printed at the row's end.
     """
     centre = study.mean(study.reference, metric)
     estimates = [_beside(study, model, metric) for model in study.compared]
     if centre is None or not estimates:
         return ""
-    middle, pitch, top = float(centre.number), 25.0, 26.0
+    pitch, top = 25.0, 26.0
     margin = study.value("summary", estimates[0].model.place, "verdicts", metric, "margin")
     allowed = float(margin.number) if margin else 0.0
-    limit = _limit([abs(e.mean.number - middle) for e in estimates], allowed)
-    low, high = _range(estimates, middle, allowed, limit)
-    left, bottom = _label_width(study.compared), top + pitch * len(estimates)
+    shown = _shown([abs(e.place) for e in estimates], allowed)
+    low, high = _range(estimates, allowed, shown)
+    left, bottom = _label_width(study.compared), top + pitch * len(estimates) + FOOT
     canvas, scale = Canvas(width, bottom + 44), Scale(low, high, left + 8, width - 58)
-    _axis(canvas, scale, ticks(max(low, 0.0), min(high, 100.0), count=4), top, bottom, "")
-    canvas.text(scale.start, bottom + 36, MEANING[metric][0], css="tick")
-    canvas.text(scale.end, bottom + 36, MEANING[metric][1], css="tick", anchor="end")
-    start, end = scale(middle - allowed), scale(middle + allowed)
+    _axis(canvas, scale, ticks(low, high, count=5), top, bottom, MEANING[metric], signed=True)
+    start, end = scale(-allowed), scale(allowed)
     canvas.rectangle(start, top, end - start, bottom - top, css="band")
-    canvas.line(scale(middle), top - 6, scale(middle), bottom, css="reference")
-    canvas.text(scale(middle), top - 11, ["retrain ", centre], css="note", anchor=_anchor(scale, middle))
+    canvas.line(scale(0.0), top - 6, scale(0.0), bottom, css="reference")
+    canvas.text(scale(0.0), top - 11, ["retrain ", centre], css="note", anchor=_anchor(scale, 0.0))
+    canvas.text(width - 4, top - 11, "mean, %", css="tick", anchor="end")
     for i, estimate in enumerate(estimates):
         y = top + pitch * (i + 0.5)
         canvas.text(left - 6, y + 4.5, estimate.model.named, css="name", anchor="end")
         canvas.text(width - 4, y + 4.5, [estimate.mean], css="value", anchor="end")
-        if abs(estimate.mean.number - middle) > limit:
-            _arrow(canvas, scale, y, estimate, leftwards=estimate.mean.number < middle)
+        if abs(estimate.place) > shown:
+            _arrow(canvas, scale, y, estimate, leftwards=estimate.place < 0)
         else:
             _draw(canvas, scale, y, estimate, radius=7.0)
     values = joined([[*e.model.named, " ", e.mean, f" ({e.verdict})"] for e in estimates], "; ")
@@ -102,23 +106,18 @@ def reference_chart(study: Study, *, metric: str, title: str, width: float = 420
 
 def _beside(study: Study, model: Model, metric: str) -> Estimate:
     judged, own = model.row["verdicts"][metric], study.by_seed(model, metric)
-    centre, paired = study.reference.row["mean"][metric], study.by_seed(study.reference, metric)
-    interval, mean = judged["interval"], study.mean(model, metric)
+    paired, mean = study.by_seed(study.reference, metric), study.mean(model, metric)
     if mean is None:
         raise ValueError(f"{model.name} has no {metric}, which every model of an evaluation has; evaluate again")
     return Estimate(
         model,
         judged["verdict"],
         mean,
-        (centre + interval[0], centre + interval[1]) if interval is not None else None,
-        {seed: centre + value.number - paired[seed].number for seed, value in own.items()},
+        float(judged["difference"]),
+        judged["interval"],
+        {seed: value.number - paired[seed].number for seed, value in own.items()},
         {seed: [value, ", retrain ", paired[seed]] for seed, value in own.items()},
     )
-
-
-def long_tailed(values: Sequence[float]) -> bool:
-    """Whether one value would squeeze the others into a corner of a linear scale."""
-    return max(values, default=0.0) > 6 * max(statistics.median(values or [1.0]), 1e-9)
 
 
 def _label_width(models: Sequence[Model]) -> float:
@@ -127,13 +126,16 @@ def _label_width(models: Sequence[Model]) -> float:
     return 14 + max(widths, default=0.0)
 
 
-def _axis(canvas: Canvas, scale: Scale, marks: Sequence[float], top: float, bottom: float, text: str) -> None:
+def _axis(
+    canvas: Canvas, scale: Scale, marks: Sequence[float], top: float, bottom: float, text: str, *, signed: bool = False
+) -> None:
     for mark in marks:
         canvas.line(scale(mark), top, scale(mark), bottom, css="grid")
-        canvas.text(scale(mark), bottom + 17, label(mark), css="tick", anchor="middle")
+        canvas.text(
+            scale(mark), bottom + 17, ("+" if signed and mark > 0 else "") + label(mark), css="tick", anchor="middle"
+        )
     canvas.line(scale.start, bottom, scale.end, bottom, css="axis")
-    if text:
-        canvas.text((scale.start + scale.end) / 2, bottom + 36, text, css="tick", anchor="middle")
+    canvas.text((scale.start + scale.end) / 2, bottom + 36, text, css="tick", anchor="middle")
 
 
 def _draw(canvas: Canvas, scale: Scale, y: float, estimate: Estimate, *, radius: float) -> None:
@@ -144,7 +146,7 @@ def _draw(canvas: Canvas, scale: Scale, y: float, estimate: Estimate, *, radius:
         canvas.line(scale(low), y, scale(high), y, css=f"interval {estimate.verdict}")
     tip: list[Piece] = [*estimate.model.named, ", mean: ", estimate.mean, f", {estimate.verdict}"]
     sign, css = SIGNS[estimate.verdict], f"mean {estimate.verdict}"
-    canvas.sign(scale(estimate.mean.number), y, sign, css=css, radius=radius, tip=tip)
+    canvas.sign(scale(estimate.place), y, sign, css=css, radius=radius, tip=tip)
     for seed, value in estimate.seeds.items():
         if scale.low <= value <= scale.high:
             tip = [*estimate.model.named, f", seed {seed}: ", *pieces(estimate.tips[seed])]
@@ -166,42 +168,41 @@ def _gap_estimate(study: Study, model: Model) -> Estimate:
     ends = study.interval(model, "average_gap")
     pair = (float(ends[0].number), float(ends[1].number)) if ends is not None else None
     drawn = {seed: float(value.number) for seed, value in seeds.items()}
-    return Estimate(model, model.verdict, mean, pair, drawn, {seed: [value] for seed, value in seeds.items()})
+    return Estimate(
+        model, model.verdict, mean, float(mean.number), pair, drawn, {seed: [value] for seed, value in seeds.items()}
+    )
 
 
-def _limit(distances: Sequence[float], allowed: float) -> float:
+def _shown(distances: Sequence[float], allowed: float) -> float:
     """How far from the reference a value may lie to be drawn: one broken method must not flatten all others."""
     typical = statistics.median(distances) if distances else 0.0
     return max(4.0 * typical, 3.0 * allowed, 0.5)
 
 
-def _range(estimates: Sequence[Estimate], centre: float, allowed: float, limit: float) -> tuple[float, float]:
-    values = [centre - 1.3 * allowed, centre + 1.3 * allowed]
+def _range(estimates: Sequence[Estimate], allowed: float, shown: float) -> tuple[float, float]:
+    values = [-1.3 * allowed, 1.3 * allowed]
     for estimate in estimates:
-        if abs(estimate.mean.number - centre) <= limit:
-            values += [estimate.mean.number, *(estimate.interval or ())]
-    low, high = max(min(values), centre - 1.3 * limit), min(max(values), centre + 1.3 * limit)
+        if abs(estimate.place) <= shown:
+            values += [estimate.place, *(estimate.interval or ())]
+    low, high = max(min(values), -1.3 * shown), min(max(values), 1.3 * shown)
     padding = 0.06 * (high - low)
     return low - padding, high + padding
 
 
 def _gap_scale(study: Study, rows: Sequence[Estimate], start: float, end: float) -> Scale:
-    means = [float(row.mean.number) for row in rows] or [1.0]
+    means = [float(row.mean.number) for row in rows]
     ends = [row.interval[1] for row in rows if row.interval]
     seeds = [value for row in rows for value in row.seeds.values()]
     floor = float(study.floor.number) if study.floor else 0.0
-    high = 1.04 * max(*means, *ends, *seeds, floor, 0.1)
-    return Scale(0.0, high, start, end, math.sqrt if long_tailed(means) else float)
+    bent = long_tailed(means)
+    return Scale(
+        0.0, limit(max(*means, *ends, *seeds, floor, 0.0), bent=bent), start, end, math.sqrt if bent else float
+    )
 
 
 def _gap_ticks(scale: Scale) -> list[float]:
-    if scale.transform is not math.sqrt:
-        return ticks(scale.low, scale.high, count=5)
-    kept = [0.0]
-    for mark in ROUND[1:]:
-        if mark <= scale.high and scale(mark) - scale(kept[-1]) >= 34:
-            kept.append(mark)
-    return kept
+    apart = 34.0 / (scale.end - scale.start)
+    return ticks_from_zero(scale.high, bent=scale.transform is math.sqrt, apart=apart)
 
 
 def _scale_note(scale: Scale) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from qunlearn.evaluation.catalogue import CATALOGUE, Metric
 from qunlearn.reporting.content import COLUMNS, deviation
-from qunlearn.reporting.source import DASH, Phrase, pieces
+from qunlearn.reporting.source import DASH, MINUS, Phrase, pieces, plain
 from qunlearn.reporting.study import Model, Study
 
 SPECS = {
@@ -16,6 +16,8 @@ SPECS = {
 }  # fmt: skip
 """How a mean over seeds is printed, by unit."""
 UNITS = {"percent": "%", "share": "", "nats": "nats", "points": "points", "ratio": "", "steps": "steps", "MB": "MB"}
+SIGNS = ("±", MINUS)
+"""Wider than a digit."""
 INTERVALS = ("_low", "_high")
 TITLES = {
     "accuracy": "Further accuracies",
@@ -34,6 +36,12 @@ class Table:
     title: str
     metrics: Sequence[Metric]
     rows: Sequence[tuple[Model, Sequence[tuple[Phrase, Phrase]]]]
+
+    @property
+    def widths(self) -> list[float]:
+        """Of each metric, the width of its longest deviation or interval, in digits: all of them take as much."""
+        columns = zip(*(cells for _, cells in self.rows), strict=True)
+        return [max(_width(plain(spread)) for _, spread in column) for column in columns]
 
 
 def detail_tables(study: Study) -> list[Table]:
@@ -79,6 +87,11 @@ def _cell(study: Study, model: Model, metric: Metric) -> tuple[Phrase, Phrase]:
     if ends[0] is not None and ends[1] is not None:
         return number, ["[", ends[0], ", ", ends[1], "]"]
     return number, deviation(study, model, metric.name, spec)
+
+
+def _width(text: str) -> float:
+    """About how many digits wide a printed deviation or interval is; rather too wide than too narrow."""
+    return round(sum(1.0 if sign.isdigit() else 1.4 if sign in SIGNS else 0.6 for sign in text), 1)
 
 
 def _unreached(model: Model) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from qunlearn.reporting.study import Model, Study
 from qunlearn.reporting.svg import Canvas, Scale, label
 
 KINDS = {"confidence": "probability of the true class", "loss": "loss, nats"}
+MOST = 4
+"""Small multiples side by side, at most."""
 WIDTH, HEIGHT = 250.0, 120.0
 SHARES = (0.01, 0.1, 0.3, 0.6, 1.0)
 
@@ -29,18 +32,26 @@ class Panel:
 def distribution_panels(study: Study, kind: str) -> list[Panel]:
     """A figure a model: shares of its forget set (filled) and test set (line) over the retrained model's forget set.
 
+    The retrained model has none: it would be its own outline.
+
     Args:
         kind: `confidence` or `loss`. Shares are means over the seeds; models without histograms are left out.
     """
     reference = _mean(study, study.reference, kind, "forget")
     found = []
-    for model in study.models:
+    for model in study.compared:
         forget, test = (_mean(study, model, kind, subset) for subset in ("forget", "test"))
         edges = _edges(study, model, kind)
         if forget is not None and test is not None and edges is not None:
             figure = _panel(model, kind, edges, forget, test, reference)
             found.append(Panel(model, model.named, figure))
     return found
+
+
+def columns(count: int) -> int:
+    """Columns for `count` small multiples: three or four, so that the last line is as full as can be."""
+    lines = math.ceil(count / MOST)
+    return min(MOST, max(3, math.ceil(count / max(lines, 1))))
 
 
 def _mean(study: Study, model: Model, kind: str, subset: str) -> Floats | None:

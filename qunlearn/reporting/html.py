@@ -13,7 +13,7 @@ from qunlearn.reporting import content, setting
 from qunlearn.reporting.charts import gap_chart, reference_chart
 from qunlearn.reporting.conflict import conflicts
 from qunlearn.reporting.details import detail_tables, glossary, unit
-from qunlearn.reporting.distribution import KINDS, distribution_panels
+from qunlearn.reporting.distribution import KINDS, columns, distribution_panels
 from qunlearn.reporting.layers import code_flips, layer_conflicts
 from qunlearn.reporting.scatter import cost_chart, letters, trade_off_chart
 from qunlearn.reporting.source import Value, html, plain, sources
@@ -21,10 +21,10 @@ from qunlearn.reporting.study import Evaluation, Study
 from qunlearn.reporting.trials import searches
 
 PANELS = (
-    ("forget_accuracy", "Forget accuracy, %"),
-    ("retain_accuracy", "Retain accuracy, %"),
-    ("test_accuracy", "Test accuracy, %"),
-    ("mia_confidence", "Membership attack (MIA), %"),
+    ("forget_accuracy", "Forget accuracy"),
+    ("retain_accuracy", "Retain accuracy"),
+    ("test_accuracy", "Test accuracy"),
+    ("mia_confidence", "Membership attack (MIA)"),
 )
 COSTS = (("cost_ratio", "Wall time over retraining's"), ("work_ratio", "Samples processed over retraining's"))
 WIDE, NARROW = 820.0, 380.0
@@ -74,7 +74,7 @@ def render(evaluation: Evaluation) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(figures=html, text=plain, code=_code)
+    environment.filters.update(figures=html, text=plain, code=_code, columns=columns)
     study = Study(evaluation)
     shown = {**_words(study), **_figures(study), **_tables(study)}
     sections = [section for section in SECTIONS if section.needs is None or shown[section.needs]]
@@ -90,6 +90,7 @@ def _words(study: Study) -> dict[str, Any]:
         "finding": content.finding(study),
         "cards": content.cards(study),
         "tally": content.tally(study),
+        "caution": content.caution(study),
         "facts": setting.facts(study),
         "parts": setting.parts(study),
         "signs": content.SIGNS,

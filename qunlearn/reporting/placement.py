@@ -44,7 +44,7 @@ class Board:
     def cost(self, label: Label, placed: Sequence[Label]) -> float:
         """How bad a place is: distance first, with surcharges for what would be hidden or hard to follow."""
         near = math.dist(label.centre, label.anchor)
-        points = 120 * self._hidden(label, self.anchors, 5) + 12 * self._hidden(label, self.obstacles, 2)
+        points = 120 * self._hidden(label, self.anchors, 5) + 60 * self._hidden(label, self.obstacles, 3)
         passed = sum(_passes(p, label.anchor, label.centre) for p in self.anchors if p != label.anchor)
         return near + 1e5 * self._outside(label) + points + 50 * passed + sum(self._clash(label, o) for o in placed)
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from qunlearn.reporting.charts import long_tailed
+from qunlearn.reporting.axes import around, limit, long_tailed, spaced, ticks_from_zero
+from qunlearn.reporting.charts import CHARACTER
 from qunlearn.reporting.content import SIGNS
 from qunlearn.reporting.placement import Area, Place, place_labels
-from qunlearn.reporting.source import TIMES, Phrase, Piece, Value, joined
+from qunlearn.reporting.source import TIMES, Phrase, Piece, Value, joined, plain
 from qunlearn.reporting.study import Model, Study
-from qunlearn.reporting.svg import BADGE, Canvas, Scale, label, ticks
+from qunlearn.reporting.svg import BADGE, Canvas, Scale, label
 
 ORACLE_SIGN = "‡"
 """Beside the letter of an oracle, where its name has no room."""
 OUTSIDER = "○"
 """In place of a letter for the original, which is no method."""
 ACCURACIES = ("forget_accuracy", "test_accuracy")
-STEPS = (50.0, 20.0, 10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1)
 DECADES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
@@ -54,14 +53,15 @@ def trade_off_chart(study: Study, *, width: float) -> str:
     canvas = Canvas(width, height)
     margins = [study.value("summary", points[0].model.place, "verdicts", m, "margin") for m in ACCURACIES]
     allowed = [float(margin.number) if margin else 0.0 for margin in margins]
-    across = _around(_spread(points, 0), float(centre.mean[0].number), (50.0, width - 14), allowed[0])
-    upward = _around(_spread(points, 1), float(centre.mean[1].number), (height - 48, 22.0), allowed[1])
+    middle = [float(value.number) for value in centre.mean]
+    across, columns = around(_spread(points, 0), middle[0], (50.0, width - 14), allowed[0], apart=44.0)
+    upward, rows = around(_spread(points, 1), middle[1], (height - 48, 32.0), allowed[1], apart=26.0)
     notes = [" (compressed far from retrain)" if s.transform is not float else "" for s in (across, upward)]
     plane = Plane(across, upward, ("forget accuracy, %" + notes[0], "test accuracy, %" + notes[1]))
-    _frame(canvas, plane, _accuracy_ticks(across, 44.0), _accuracy_ticks(upward, 26.0))
+    _frame(canvas, plane, columns, rows)
     spoken: list[Piece] = ["retrain ", centre.mean[0], " / ", centre.mean[1]]
-    _cross(canvas, plane, centre, allowed, spoken)
-    _methods(canvas, plane, points, reserved=[plane(centre.mean)])
+    written = _cross(canvas, plane, centre, allowed, spoken)
+    _methods(canvas, plane, points, reserved=[plane(centre.mean), *written])
     values = joined([[*p.model.named, " ", p.mean[0], " / ", p.mean[1]] for p in points], "; ")
     described = ["Forget / test accuracy in percent: ", *spoken, "; ", *values, "."]
     return canvas.finish(title="Forget accuracy against test accuracy", description=described)
@@ -73,17 +73,28 @@ def _spread(points: Sequence[Point], axis: int) -> list[float]:
     return [float(pair[axis].number) for pair in pairs]
 
 
-def _cross(canvas: Canvas, plane: Plane, centre: Point, margins: Sequence[float], spoken: Phrase) -> None:
-    """The retrained model: its margins as a rectangle, its lines, its two numbers."""
+def _cross(canvas: Canvas, plane: Plane, centre: Point, margins: Sequence[float], spoken: Phrase) -> list[Place]:
+    """The retrained model: its margins (where figures can be) as a rectangle, its lines, its two numbers.
+
+    Returns the places that the numbers cover.
+    """
     x, y = (float(value.number) for value in centre.mean)
     across, upward = plane.across, plane.upward
-    left, top = across(x - margins[0]), upward(y + margins[1])
-    canvas.rectangle(left, top, across(x + margins[0]) - left, upward(y - margins[1]) - top, css="band")
+    left, top = across(max(x - margins[0], 0.0)), upward(min(y + margins[1], 100.0))
+    right, bottom = across(min(x + margins[0], 100.0)), upward(max(y - margins[1], 0.0))
+    canvas.rectangle(left, top, right - left, bottom - top, css="band")
     canvas.line(across(x), upward.end, across(x), upward.start, css="reference")
     canvas.line(across.start, upward(y), across.end, upward(y), css="reference")
     near = across(x) > (across.start + across.end) / 2
     place, anchor = (across(x) - 7, "end") if near else (across(x) + 7, "start")
     canvas.text(place, upward.start - 8, spoken, css="note", anchor=anchor)
+    return _covered(place, upward.start - 12, spoken, rightwards=not near)
+
+
+def _covered(x: float, y: float, text: Phrase, *, rightwards: bool) -> list[Place]:
+    """Places along a text that begins or ends at x."""
+    steps = range(0, int(CHARACTER * len(plain(text))) + 1, 10)
+    return [(x + step if rightwards else x - step, y) for step in steps]
 
 
 def cost_chart(study: Study, *, metric: str, title: str, width: float) -> str:
@@ -91,27 +102,44 @@ def cost_chart(study: Study, *, metric: str, title: str, width: float) -> str:
     points = _points(study, study.methods, (metric, "average_gap"))
     if not points:
         return ""
-    height = 340.0
+    height = 348.0
     canvas = Canvas(width, height)
-    costs = [max(float(p.mean[0].number), DECADES[0]) for p in points]
-    gaps = [float(p.mean[1].number) for p in points]
     floor = float(study.floor.number) if study.floor else 0.0
-    across = Scale(min(*costs, 1.0) / 1.5, max(*costs, 1.0) * 1.4, 44.0, width - 12, math.log10)
-    bent = long_tailed(gaps)
-    upward = Scale(0.0, 1.08 * max(*gaps, floor, 0.1), height - 48, 24.0, math.sqrt if bent else float)
+    bent = long_tailed([float(p.mean[1].number) for p in points])
+    across = _cost_scale(points, 44.0, width - 12)
+    high = limit(max(*_spread(points, 1), floor, 0.0), bent=bent)
+    upward = Scale(0.0, high, height - 48, 32.0, math.sqrt if bent else float)
     names = (f"{title} (logarithmic)", "gap, points" + (" (square-root scale)" if bent else ""))
+    plane = Plane(across, upward, names)
     marks = [m for m in DECADES if across.low <= m <= across.high]
-    _frame(canvas, Plane(across, upward, names), _spaced(across, marks, 34.0), _gap_ticks(upward), suffix=TIMES)
-    if study.floor is not None:
-        top = upward(floor)
-        canvas.rectangle(across.start, top, across.end - across.start, upward.start - top, css="band")
-        canvas.text(across.start + 6, top - 5, ["noise floor ", study.floor], css="note")
+    _frame(canvas, plane, spaced(across, marks, 34.0), ticks_from_zero(high, bent=bent, apart=0.1), suffix=TIMES)
+    written = _floor(canvas, plane, study.floor)
     canvas.line(across(1.0), upward.end, across(1.0), upward.start, css="reference")
     side = "end" if across(1.0) > 0.7 * width else "start"
-    canvas.text(across(1.0), upward.end - 9, "as retraining", css="note", anchor=side)
-    _methods(canvas, Plane(across, upward, names), points, reserved=[], starred=metric == "cost_ratio")
+    canvas.text(across(1.0), upward.end - 16, "as retraining", css="note", anchor=side)
+    _methods(canvas, plane, points, reserved=written, starred=metric == "cost_ratio")
     values = joined([[*p.model.named, " ", p.mean[0], TIMES + " ", p.mean[1]] for p in points], "; ")
     return canvas.finish(title=f"{title} against average gap", description=[f"{title}, gap: ", *values, "."])
+
+
+def _cost_scale(points: Sequence[Point], start: float, end: float) -> Scale:
+    """Logarithmic, over all means and seeds, and 1: what retraining costs."""
+    costs = [max(cost, DECADES[0]) for cost in [*_spread(points, 0), 1.0]]
+    return Scale(min(costs) / 1.35, max(costs) * 1.35, start, end, math.log10)
+
+
+def _floor(canvas: Canvas, plane: Plane, floor: Value | None) -> list[Place]:
+    """The band below the noise floor with its number, beside the line of retraining's cost; where the number stands."""
+    if floor is None:
+        return []
+    across, upward = plane.across, plane.upward
+    top, x = upward(float(floor.number)), across.start + 6
+    text: list[Piece] = ["noise floor ", floor]
+    canvas.rectangle(across.start, top, across.end - across.start, upward.start - top, css="band")
+    if x - 6 < across(1.0) < x + CHARACTER * len(plain(text)):
+        x = across(1.0) + 7
+    canvas.text(x, top - 5, text, css="note")
+    return _covered(x, top - 9, text, rightwards=True)
 
 
 def _point(study: Study, model: Model, metrics: tuple[str, str]) -> Point | None:
@@ -138,7 +166,7 @@ def _frame(canvas: Canvas, plane: Plane, columns: Sequence[float], rows: Sequenc
     canvas.line(across.start, upward.start, across.end, upward.start, css="axis")
     canvas.line(across.start, upward.end, across.start, upward.start, css="axis")
     canvas.text((across.start + across.end) / 2, upward.start + 37, plane.names[0], css="tick", anchor="middle")
-    canvas.text(2, upward.end - 9, f"\N{UPWARDS ARROW} {plane.names[1]}", css="tick")
+    canvas.text(2, upward.end - 16, f"\N{UPWARDS ARROW} {plane.names[1]}", css="tick")
 
 
 def _methods(
@@ -166,57 +194,6 @@ def _methods(
 def _badge(model: Model, *, starred: bool) -> str:
     star = "*" if starred and model.concurrent else ""
     return f"{model.letter or OUTSIDER}{ORACLE_SIGN if model.oracle else ''}{star} {SIGNS[model.verdict]}"
-
-
-def _around(values: Sequence[float], centre: float, ends: tuple[float, float], margin: float) -> Scale:
-    """A scale over `values` and the margin around `centre`; where a few lie far off, it is linear near it and bends."""
-    low, high = min(*values, centre - margin), max(*values, min(centre + margin, 100.0))
-    padding = max(0.05 * (high - low), 0.3)
-    distances = [abs(value - centre) for value in values]
-    bend: Callable[[float], float] = float
-    if long_tailed(distances):
-        typical = max(2.0 * statistics.median(distances), 0.5)
-        bend = _Compressed(centre, typical)
-        # Padding that looks the same at both ends of a bent scale is small in values near the centre.
-        padding = min(padding, max(typical, 0.5))
-    return Scale(low - padding, min(high + padding, 100.0 + 0.3 * padding), *ends, bend)
-
-
-@dataclass(frozen=True)
-class _Compressed:
-    """Inverse hyperbolic sine around `centre`: linear within `width`, logarithmic outside."""
-
-    centre: float
-    width: float
-
-    def __call__(self, value: float) -> float:
-        return math.asinh((value - self.centre) / self.width)
-
-
-def _accuracy_ticks(scale: Scale, apart: float) -> list[float]:
-    if scale.transform is float:
-        return ticks(scale.low, min(scale.high, 100.0), count=6)
-    finest = (scale.high - scale.low) / 40
-    marks = [m for step in STEPS if step >= finest for m in _multiples(step, scale.low, min(scale.high, 100.0))]
-    return _spaced(scale, marks, apart)
-
-
-def _multiples(step: float, low: float, high: float) -> list[float]:
-    return [round(i * step, 6) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
-def _gap_ticks(scale: Scale) -> list[float]:
-    marks = [m for step in STEPS for m in _multiples(step, 0.0, scale.high)]
-    return _spaced(scale, [0.0, *marks], 30.0)
-
-
-def _spaced(scale: Scale, marks: Sequence[float], apart: float) -> list[float]:
-    """As many of `marks` as fit, the first ones preferred, at most nine."""
-    kept: list[float] = []
-    for mark in marks:
-        if len(kept) < 9 and all(abs(scale(mark) - scale(other)) >= apart for other in kept):
-            kept.append(mark)
-    return sorted(kept)
 
 
 def letters(models: Sequence[Model]) -> list[tuple[str, list[Piece], str]]:

@@ -3,8 +3,10 @@
 Forget forwards always normalise with the running statistics and never update them. Otherwise batches of forget images
 would rewrite the statistics, a way of changing the model that no gradient, projection or mask sees.
 
-- `freeze`: running statistics everywhere, never updated.
-- `retain_only`: retained batches normalise with their own statistics and update the running ones, as in training.
+- `freeze`: running statistics everywhere, never updated. The default: both losses see the network that is released.
+- `retain_only`: retained batches normalise with their own statistics and update the running ones, as in training. The
+  two losses then see two different networks: forgetting can hide in the running statistics, and what retained images
+  keep under their own batch's statistics is lost when the network is used (docs/results/batch-norm.md).
 - `recalibrate`: `freeze` during the steps, then the statistics are estimated anew from the retained images.
 
 The rest of the network is in evaluation mode throughout: dropout would draw from the global generator.

@@ -28,7 +28,7 @@ class FirstOrder(Strict):
     """SGD with momentum, or Adam."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """Learning rate over all steps: half a cosine to 0, or constant."""
-    batch_norm: Policy = "retain_only"
+    batch_norm: Policy = "freeze"
     """Running statistics: `freeze`, updated by retained batches (`retain_only`), or `freeze` and then `recalibrate`."""
     augment: bool = True
     """Random crops and flips as in training."""

@@ -10,14 +10,23 @@ from typing import Any
 from mlflow.entities import LoggedModel
 from mlflow.entities import Run as MlflowRun
 
+from tasks.tracking.before_after import before_after
 from tasks.tracking.checkpoints import DIGEST_TAG, FILES_TAG, TRAINED_IDS
 from tasks.tracking.connection import Connection
-from tasks.tracking.markdown import code, description, link
+from tasks.tracking.markdown import NOTE_TAG, code, description, link
+from tasks.tracking.names import SEARCH_TAG, TRIAL_TAG, USED_AS_TAG, USED_SINCE_TAG
 from tasks.tracking.notes import KIND_TAG, PARENT_TAG, data_rows, model_link
-from tasks.tracking.verdicts import SPACE, judgement
+from tasks.tracking.registry import describe_model
+from tasks.tracking.verdicts import HEADING, SPACE, judgement
 
 COUNT_TAG = "trained_count"
 """Tag of a model: the number of images it was trained on."""
+
+BITS_TAG = "bits"
+"""Tag of a model: the bits in force in its layers, such as ``W4A4, edges W8A8``, where its maker looked."""
+
+CHOSEN_TAG = "chosen_run"
+"""Tag of a search's run: the run of the trial that it chose."""
 
 STATISTICS = ("tables", "figures", "quantization")
 """Folders of a run's files that hold figures about how the model was made."""
@@ -35,28 +44,44 @@ class Assessment:
 def model_card(
     connection: Connection, model: LoggedModel, *, bits: str = "", assessment: Assessment | None = None
 ) -> str:
-    """Markdown: a sentence, a table of facts with links to everything the model depends on, and the verdict.
+    """Markdown: a sentence, a table of facts with links to everything the model depends on, and how it was judged.
 
     Args:
         model: as far as it is known; its run must exist.
-        bits: such as ``W4A4``; empty takes the configured ones.
+        bits: such as ``W4A4``; empty takes those of the tag `BITS_TAG`, or the configured ones.
         assessment: None before the stage `evaluate` has measured the model.
     """
     run = connection.client.get_run(str(model.source_run_id))
+    judged = _judged(connection, model, run, assessment)
     facts = description(
         _sentence(connection, model, run),
         {},
         [
             *_subject(model, bits),
+            *_trial(connection, model),
             *_ancestry(connection, model, run),
             *_made_by(connection, run),
-            ("evaluation", _evaluation(connection, assessment)),
+            ("evaluation", judged.where),
             *_marks(model, run),
         ],
     )
-    if assessment is None:
-        return f"{facts}\n{SPACE}\nNot yet evaluated: the stage `evaluate` writes the verdict here."
-    return f"{facts}\n{SPACE}\n{judgement(assessment.row, assessment.cell)}"
+    return f"{facts}\n{SPACE}\n{judged.text}"
+
+
+def settle_trial(connection: Connection, run_id: str, *, search: str) -> None:
+    """Let the card of a trial's model say what a search decided; one that has a verdict is for the evaluation to write.
+
+    Args:
+        run_id: of the trial. What it made can be the model of a final cell that the search found again: no trial.
+        search: id of the run of the search.
+    """
+    outputs = connection.client.get_run(run_id).outputs
+    for output in outputs.model_outputs if outputs else ():
+        tags = connection.client.get_logged_model(output.model_id).tags
+        if TRIAL_TAG in tags and HEADING not in tags.get(NOTE_TAG, ""):
+            connection.client.set_logged_model_tags(output.model_id, {SEARCH_TAG: search})
+            model = connection.client.get_logged_model(output.model_id)
+            describe_model(connection, output.model_id, model_card(connection, model))
 
 
 def evaluation_run(connection: Connection, model_id: str, *, cell: Mapping[str, Any]) -> str | None:
@@ -94,7 +119,7 @@ def _subject(model: LoggedModel, bits: str) -> list[tuple[str, str]]:
     tags, params = model.tags, model.params or {}
     rows: list[tuple[str, str]] = [(name, code(tags[name])) for name in ("method", "seed") if name in tags]
     weights, activations = (params.get(f"quantization.{kind}_bits") for kind in ("weight", "activation"))
-    shown = bits or (f"W{weights}A{activations} configured" if weights and activations else "")
+    shown = bits or tags.get(BITS_TAG) or (f"W{weights}A{activations} configured" if weights and activations else "")
     rows += [("bits", shown)] if shown else []
     trained = json.loads(tags.get(FILES_TAG, "{}")).get(TRAINED_IDS)
     if trained:
@@ -104,6 +129,22 @@ def _subject(model: LoggedModel, bits: str) -> list[tuple[str, str]]:
             ("forgotten", f"{tags.get('forgot_count', '?')} images; sha256 of their ids {code(tags['forgot'])}")
         )
     return rows
+
+
+def _trial(connection: Connection, model: LoggedModel) -> list[tuple[str, str]]:
+    rows = [("used as", code(model.tags[USED_AS_TAG]))] if USED_AS_TAG in model.tags else []
+    if TRIAL_TAG not in model.tags:
+        return rows
+    search = connection.client.get_run(model.tags[SEARCH_TAG])
+    page = link(search.info.run_name, connection.run_link(search.info.run_id))
+    state = {True: "**chosen**", False: "not chosen", None: "not decided yet"}[_is_chosen(connection, model)]
+    return [("trial", f"{code(model.tags[TRIAL_TAG])} of {page}: {state}"), *rows]
+
+
+def _is_chosen(connection: Connection, model: LoggedModel) -> bool | None:
+    """Whether the search chose this trial; None before it has."""
+    chosen = connection.client.get_run(model.tags[SEARCH_TAG]).data.tags.get(CHOSEN_TAG)
+    return None if chosen is None else chosen == model.source_run_id
 
 
 def _ancestry(connection: Connection, model: LoggedModel, run: MlflowRun) -> list[tuple[str, str]]:
@@ -132,11 +173,24 @@ def _made_by(connection: Connection, run: MlflowRun) -> list[tuple[str, str]]:
     return rows
 
 
-def _evaluation(connection: Connection, assessment: Assessment | None) -> str:
-    if assessment is None:
-        return "not yet evaluated"
-    name = f"evaluate {assessment.cell['method']} seed {assessment.cell['seed']}"
-    return link(name, connection.run_link(assessment.run_id)) if assessment.run_id else "its run is not in this store"
+@dataclass(frozen=True)
+class _Judged:
+    """Where a model was judged, on one line, and what came of it, in Markdown."""
+
+    where: str
+    text: str
+
+
+def _judged(connection: Connection, model: LoggedModel, run: MlflowRun, assessment: Assessment | None) -> _Judged:
+    if assessment is not None:
+        name = f"evaluate {assessment.cell['method']} seed {assessment.cell['seed']}"
+        page = link(name, connection.run_link(assessment.run_id)) if assessment.run_id else ""
+        return _Judged(page or "its run is not in this store", judgement(assessment.row, assessment.cell))
+    if measured := before_after(run.data.metrics):
+        return _Judged("by the deletion itself, see below", measured)
+    if TRIAL_TAG in model.tags and USED_AS_TAG not in model.tags and _is_chosen(connection, model) is False:
+        return _Judged("none", "A trial that was not chosen: the stage `evaluate` does not measure it.")
+    return _Judged("not yet evaluated", "Not yet evaluated: the stage `evaluate` writes the verdict here.")
 
 
 def _marks(model: LoggedModel, run: MlflowRun) -> list[tuple[str, str]]:
@@ -147,5 +201,6 @@ def _marks(model: LoggedModel, run: MlflowRun) -> list[tuple[str, str]]:
     kept = ("stage", "cell", "fingerprint", "trained_on")
     rows += [(name.replace("_", " "), code(model.tags[name])) for name in kept if name in model.tags]
     shown = {"method", "seed", "forgot", "forgot_count", "parent_sha256", COUNT_TAG, DIGEST_TAG, FILES_TAG, *kept}
+    shown |= {BITS_TAG, TRIAL_TAG, SEARCH_TAG, USED_AS_TAG, USED_SINCE_TAG}
     others = [key for key in model.tags if key not in shown and not key.startswith("mlflow.")]
     return rows + [(key.replace("_", " "), code(model.tags[key])) for key in others]

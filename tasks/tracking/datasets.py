@@ -14,6 +14,9 @@ DIGEST_LIMIT = 36
 
 CONTEXT_TAG = "mlflow.data.context"
 
+SPLIT = "split"
+"""Begins the name of data that is a partition of the run's other data."""
+
 
 class DvcSource(DatasetSource):
     """A path below the repository's root; with the dataset's digest it names one version of the data."""

@@ -17,9 +17,10 @@ from mlflow.exceptions import MlflowException
 
 from tasks.tracking.checkpoints import DIGEST_TAG, models_with
 from tasks.tracking.connection import TrackingError, is_code
-from tasks.tracking.datasets import CONTEXT_TAG, DvcSource
+from tasks.tracking.datasets import CONTEXT_TAG, SPLIT, DvcSource
 from tasks.tracking.lineage_diagram import as_svg
 from tasks.tracking.lineage_text import as_text
+from tasks.tracking.names import newest_named
 from tasks.tracking.notes import PARENT_TAG, REUSED, list_models
 from tasks.tracking.registry import ALIAS, Version, model_of, versions
 from tasks.tracking.store import Store
@@ -39,7 +40,7 @@ class Dataset:
     @property
     def is_split(self) -> bool:
         """Whether it is a partition of the run's other data."""
-        return self.name.startswith("split")
+        return self.name.startswith(SPLIT)
 
 
 @dataclass(frozen=True)
@@ -91,10 +92,10 @@ def lineage(store: Store, subject: str) -> Lineage:
     """The chain behind a model or run.
 
     Args:
-        subject: a run id; a model id ``m-...``; a model's name (the newest of that name); a registered model ``name``,
-            ``name/version`` or ``name@alias`` (the name alone means the champion, or the newest version where there is
-            none); or the sha256 of weights. A leading ``models:/`` or ``runs:/`` is ignored. A stage or a pipeline
-            means all models that it made, reused or read.
+        subject: a run id; a model id ``m-...``; a model's name (the newest of that name, or the trial that a search
+            chose to be it); a registered model ``name``, ``name/version`` or ``name@alias`` (the name alone means the
+            champion, or the newest version where there is none); or the sha256 of weights. A leading ``models:/`` or
+            ``runs:/`` is ignored. A stage or a pipeline means all models that it made, reused or read.
 
     Raises:
         TrackingError: the store knows no such thing, or it has no models.
@@ -192,8 +193,9 @@ class _Resolver:
             self.store.run(name)
             return list(dict.fromkeys(self._of_run(self.client.get_run(name))))
         if re.fullmatch(r"[\w-]+", name):
-            for model in self.store.connection.models(f"name = '{name}'"):
-                return [str(model.model_id)]
+            named = newest_named(self.store.connection, name)
+            if named is not None:
+                return [named]
         return [self._of_registered(name)]
 
     def _of_weights(self, digest: str) -> str:

@@ -5,11 +5,12 @@ Models that differ in their seed alone share a box: ten methods and three seeds 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
+
+from tasks.tracking.names import method_and_seed
 
 if TYPE_CHECKING:
     from tasks.tracking.lineage import Dataset, Lineage, Model
@@ -98,9 +99,6 @@ def _graph(chain: Lineage) -> tuple[dict[str, _Node], Edges]:
     return nodes, edges
 
 
-SEED = re.compile(r"(.+)-seed(\d+)")
-
-
 def _groups(chain: Lineage) -> dict[str, list[Model]]:
     """Models by the key of their box: what was made in the same way from the same things, whatever the seed."""
     found: dict[str, list[Model]] = {}
@@ -110,10 +108,10 @@ def _groups(chain: Lineage) -> dict[str, list[Model]]:
 
 
 def _group(chain: Lineage, model: Model) -> str:
-    named = SEED.fullmatch(model.name)
+    named = method_and_seed(model.name)
     if named is None:
         return model.model_id
-    return " / ".join([named[1], *_parents(chain, model), *(_key(entry) for entry in model.origin.datasets)])
+    return " / ".join([named[0], *_parents(chain, model), *(_key(entry) for entry in model.origin.datasets)])
 
 
 def _parents(chain: Lineage, model: Model) -> list[str]:
@@ -137,9 +135,10 @@ def _model_node(models: Sequence[Model], generation: int) -> _Node:
     first = models[0].origin
     title, lines = models[0].name, (f"weights {models[0].digest[:16]}", f"cell {first.fingerprint[:8] or 'none'}")
     if len(models) > 1:
-        title = models[0].name.rpartition("-seed")[0]
-        seeds = ", ".join(dict.fromkeys(model.name.rpartition("-seed")[2] for model in models))
-        chosen = ", ".join(model.name.rpartition("-seed")[2] for model in models if model.registered)
+        named = [(method_and_seed(model.name) or (model.name, ""), bool(model.registered)) for model in models]
+        title = named[0][0][0]
+        seeds = ", ".join(dict.fromkeys(seed for (_, seed), _ in named))
+        chosen = ", ".join(seed for (_, seed), registered in named if registered)
         lines = (f"seeds {seeds}{f' (registered: {chosen})' if chosen else ''}", f"{len(models)} models")
     commits = list(dict.fromkeys(_commit(model) for model in models))
     lines = (lines[0], f"commit {commits[0]}{' ...' if len(commits) > 1 else ''} · {lines[1]}")

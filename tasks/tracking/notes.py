@@ -11,6 +11,7 @@ from mlflow.entities import Run as MlflowRun
 
 from tasks.tracking.connection import Connection
 from tasks.tracking.markdown import NOTE_TAG, cut, description, link
+from tasks.tracking.names import method_and_seed
 
 PARENT_TAG = "mlflow.parentRunId"
 KIND_TAG = "kind"
@@ -26,7 +27,12 @@ MANIFEST = "dvc_manifest."
 LIMIT = 8000
 """Characters of a run's tag that MLflow keeps, and hence of a description."""
 
-MODELS_HEADING = "### Models"
+ITEM = "**"
+"""Begins a line of the list of models, and no other line of a pipeline's description."""
+BREAK = "  \n"
+"""A new line in Markdown that takes less room than an item of a list."""
+REFERENCES = ("original", "retrain")
+"""Models that the methods are compared with; they come last."""
 
 PIPELINE = (
     "One state of the whole pipeline: parameters, erased ids and code. Its stages have one run for each model that was "
@@ -44,23 +50,24 @@ def describe_run(connection: Connection, run_id: str) -> None:
 
 
 def list_models(connection: Connection, run_id: str, models: Sequence[tuple[str, str]]) -> None:
-    """Append a list of models, (name, model id), to a pipeline's description; a list from before is replaced."""
-    listed = _groups((name, link(_seed(name), connection.model_url(model_id))) for name, model_id in models)
-    text = _pipeline(connection, connection.client.get_run(run_id), models=f"{MODELS_HEADING}\n\n{listed}")
-    more = f"\n- more in the {link('list of models', connection.models_url())}"
-    connection.client.set_tag(run_id, NOTE_TAG, cut(text, LIMIT, more=more))
+    """Put a list of models, (name, model id), into a pipeline's description; a list from before is replaced."""
+    run = connection.client.get_run(run_id)
+    listed = _groups(connection, models)
+    more = f"\n{ITEM}more{ITEM} in the {link('list of models', connection.models_url())}"
+    room = LIMIT - len(_pipeline(connection, run, models=ITEM))
+    text = _pipeline(connection, run, models=cut(listed, room, more=more))
+    connection.client.set_tag(run_id, NOTE_TAG, text)
 
 
-def _seed(name: str) -> str:
-    return f"seed {name.rpartition('-seed')[2]}" if "-seed" in name else name
-
-
-def _groups(models: Iterable[tuple[str, str]]) -> str:
-    """One item for each method, with the links of its seeds."""
+def _groups(connection: Connection, models: Iterable[tuple[str, str]]) -> str:
+    """One line for each method, with the links of its seeds."""
     found: dict[str, list[str]] = {}
-    for name, shown in models:
-        found.setdefault(name.rpartition("-seed")[0] or name, []).append(shown)
-    return "\n".join(f"- **{method}**: {', '.join(links)}" for method, links in found.items())
+    for name, model_id in models:
+        named = method_and_seed(name)
+        method, shown = (named[0], f"seed {named[1]}") if named else (name, name)
+        found.setdefault(method, []).append(link(shown, connection.model_url(model_id)))
+    ordered = sorted(found, key=lambda method: method in REFERENCES)
+    return BREAK.join(f"{ITEM}{method}{ITEM}: {', '.join(found[method])}" for method in ordered)
 
 
 # --- one text for each kind of run -----------------------------------------------------------------------------------
@@ -95,10 +102,11 @@ def _stage(connection: Connection, run: MlflowRun) -> str:
 
 
 def _pipeline(connection: Connection, run: MlflowRun, *, models: str | None = None) -> str:
-    """The text; `models` is its last section, None keeps the one that is there."""
+    """The text; `models` are the items of the list in it, None keeps those that are there."""
     run_id, service = run.info.run_id, run.data.tags.get(KEY_TAG) == SERVICE_KEY
     if models is None:
-        models = "".join(run.data.tags.get(NOTE_TAG, "").partition(MODELS_HEADING)[1:])
+        kept = run.data.tags.get(NOTE_TAG, "").splitlines()
+        models = BREAK.join(line.rstrip() for line in kept if line.startswith(ITEM))
     # The latest run of each stage; every run of a service.
     stages = {(one.info.run_id if service else one.info.run_name): one for one in _below(connection, run_id)}
     parts = [link("Lineage diagram", connection.run_link(run_id, artifact="lineage/lineage.svg"))] if models else []
@@ -107,8 +115,9 @@ def _pipeline(connection: Connection, run: MlflowRun, *, models: str | None = No
         parts.append(link("Report", connection.run_link(report.info.run_id, artifact="report/index.html")))
     listed = [link(one.info.run_name, connection.run_link(one.info.run_id)) + _state(one) for one in stages.values()]
     parts += [f"{'Runs' if service else 'Stages'}: {', '.join(listed)}"] if listed else []
-    text = description(f"{' · '.join(parts)}\n\n{SERVICE if service else PIPELINE}".strip(), run.data.tags)
-    return f"{text}\n\n{models}".strip()
+    # The models are what most people come for, and the page folds what follows the first five lines.
+    links = BREAK.join(part for part in (" · ".join(parts), models) if part)
+    return description(f"{links}\n\n{SERVICE if service else PIPELINE}".strip(), run.data.tags)
 
 
 def _state(run: MlflowRun) -> str:

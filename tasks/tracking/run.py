@@ -19,7 +19,7 @@ from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStat
 from tasks.tracking.cards import COUNT_TAG, model_card
 from tasks.tracking.checkpoints import TRAINED_IDS, recorded_digests
 from tasks.tracking.connection import Connection
-from tasks.tracking.datasets import dataset_input
+from tasks.tracking.datasets import SPLIT, dataset_input
 from tasks.tracking.markdown import NOTE_TAG
 from tasks.tracking.notes import REUSED, describe_run
 
@@ -68,9 +68,25 @@ class Run:
             self.connection.client.log_batch(self.id, params=part)
 
     def metrics(self, values: Mapping[str, float], *, step: int | None = None, model_id: str | None = None) -> None:
-        """Record numbers, at a step or for the whole run; with `model_id` also on that model's page."""
+        """Record numbers, at a step or for the whole run; with `model_id` also on that model's page.
+
+        That page then names the data which the run had read until now.
+        """
         now = _now()
-        self._log([Metric(k, float(v), now, step or 0, model_id=model_id) for k, v in values.items()])
+        name, digest = (None, None) if model_id is None else self._data()
+        self._log(
+            [
+                Metric(key, float(value), now, step or 0, model_id, dataset_name=name, dataset_digest=digest)
+                for key, value in values.items()
+            ]
+        )
+
+    def _data(self) -> tuple[str, str] | tuple[None, None]:
+        """Name and digest of the images that the run has read; MLflow takes one set of data, so not those of splits."""
+        inputs = self.connection.client.get_run(self.id).inputs
+        read = [entry.dataset for entry in inputs.dataset_inputs] if inputs else []
+        images = next((data for data in read if not data.name.startswith(SPLIT)), None)
+        return (None, None) if images is None else (images.name, images.digest)
 
     def epochs(self, rows: Sequence[Mapping[str, float]]) -> None:
         """Record one row per epoch as curves ``epoch/<name>``; a column `epoch` gives the step, else the position."""

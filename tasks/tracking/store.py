@@ -13,8 +13,9 @@ from mlflow.exceptions import MlflowException
 
 from qunlearn.config import TrackingConfig
 from tasks.tracking import checkpoints, records, registry
-from tasks.tracking.cards import Assessment, evaluation_run, model_card
+from tasks.tracking.cards import Assessment, evaluation_run, model_card, settle_trial
 from tasks.tracking.connection import LOCAL_UI, Connection, TrackingError, connect, is_code
+from tasks.tracking.names import use_as
 from tasks.tracking.notes import KEY_TAG, KIND_TAG, PARENT_TAG, SERVICE_KEY, describe_run
 from tasks.tracking.processes import identity, is_gone
 from tasks.tracking.records import FINGERPRINT_TAG, CellRecord
@@ -196,6 +197,14 @@ class Store:
     def cell_json(self, record: CellRecord, path: str) -> Any:
         """The content of a file that a cell kept with `Run.json`."""
         return records.cell_json(self.connection, record, path)
+
+    def use_as(self, record: CellRecord, name: str) -> None:
+        """Let the plain name of a model, such as ``oeu-seed0``, lead to this one, made before or as a trial."""
+        use_as(self.connection, record.model_id, name)
+
+    def settle_trial(self, run_id: str, *, search: str) -> None:
+        """Let the card of the model that a trial's run made say what the search with this run decided about it."""
+        settle_trial(self.connection, run_id, search=search)
 
     def describe_model(self, model_id: str, text: str) -> None:
         """Replace the Markdown description of a model and of its registered versions."""

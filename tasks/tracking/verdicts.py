@@ -22,6 +22,8 @@ MEANING = {
     "reference": "this is the retrained model that the others are compared with",
 }
 
+HEADING = "### Verdict"
+
 SPACE = "\n&nbsp;\n"
 """An empty line that the page keeps: it puts no space around tables and headings."""
 
@@ -41,7 +43,7 @@ def judgement(row: Mapping[str, Any], cell: Mapping[str, Any]) -> str:
         cell: the model's entry of ``cells`` there.
     """
     verdict = str(row["verdict"])
-    lines = [f"### Verdict: {verdict}", ""]
+    lines = [f"{HEADING}: {verdict}", ""]
     lines += [f"{cell['method']} over {_seeds(row)}: {MEANING.get(verdict, verdict)}.", ""]
     lines += [_table(row, cell), SPACE, _gap(row, cell)]
     if row.get("selected_by"):
@@ -59,7 +61,7 @@ def _seeds(row: Mapping[str, Any]) -> str:
 def _table(row: Mapping[str, Any], cell: Mapping[str, Any]) -> str:
     """This model, the mean of the seeds and that of the retrained models, side by side."""
     head = ["percent", f"this model (seed {cell['seed']})", "mean of seeds", "retrained (mean)", "margin", "verdict"]
-    lines = [_line(head), "|---" * len(head) + "|"]
+    lines = [line(head), "|---" * len(head) + "|"]
     for name, title in FIGURES.items():
         own, average = cell["metrics"][name], row["mean"][name]
         judged = row["verdicts"].get(name)
@@ -67,11 +69,12 @@ def _table(row: Mapping[str, Any], cell: Mapping[str, Any]) -> str:
         retrained = average if judged is None else average - judged["difference"]
         margin = "-" if judged is None or judged["margin"] is None else f"± {judged['margin']:.2f}"
         verdict = "-" if judged is None else str(judged["verdict"])
-        lines.append(_line([title, f"{own:.2f}", f"{average:.2f}", f"{retrained:.2f}", margin, verdict]))
+        lines.append(line([title, f"{own:.2f}", f"{average:.2f}", f"{retrained:.2f}", margin, verdict]))
     return "\n".join(lines)
 
 
-def _line(values: Sequence[str]) -> str:
+def line(values: Sequence[str]) -> str:
+    """A line of a table in Markdown."""
     # The page gives cells no space between them.
     return f"| {' | '.join(f'{value}&emsp;' for value in values)} |"
 

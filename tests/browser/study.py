@@ -71,6 +71,14 @@ class Study:
         digest = next(c["stats"]["sha256"] for c in cells if (c["method"], c["seed"]) == (method, seed))
         return self.store.record_by_digest(digest)
 
+    def name_of(self, method: str, seed: int) -> str:
+        """The name of the model that was evaluated; a search's choice has the name of the trial."""
+        return str(self.store.connection.client.get_logged_model(self.model_of(method, seed).model_id).name)
+
+    def pages(self) -> dict[str, str]:
+        """What `qunlearn status` names to be opened, by server."""
+        return {line.split()[0]: line.split()[2] for line in python(self, "flows.cli", "status").splitlines()}
+
     def datasets(self, run_id: str) -> dict[str, str]:
         """Name -> digest of what a run read."""
         inputs = self.store.connection.client.get_run(run_id).inputs

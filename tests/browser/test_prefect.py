@@ -1,9 +1,12 @@
 """Prefect's pages: the stages ran to their end, each shows its tasks, and the deletion has its schedule.
 
-Prefect ships two sets of pages. These are the classic ones; the new ones ask a statistics service on the internet.
+Prefect ships two sets of pages. `qunlearn up` shows the classic ones; the new ones ask a statistics service on the
+internet.
 """
 
 from __future__ import annotations
+
+import re
 
 import pytest
 from browser.study import METHODS, SEEDS
@@ -29,8 +32,9 @@ def run_of(page: Page, flow: str) -> Locator:
 
 
 def test_the_dashboard_counts_the_runs_and_none_has_failed(page, study, shoot):
-    page.goto(f"{study.prefect}/dashboard")
+    page.goto(study.pages()["prefect"])
     expect(page.get_by_text("0 failed or crashed runs"), "the dashboard tells of failed runs").to_be_visible()
+    expect(page, "these are not the classic pages").to_have_url(f"{study.prefect}/dashboard")
     shoot(page, "prefect-1-dashboard")
 
 
@@ -39,6 +43,8 @@ def test_all_seven_stages_are_listed_as_completed(page, study, shoot):
     for flow in (*STAGES, "deletion"):
         expect(run_of(page, flow), f"no run of the flow {flow!r} is listed").to_be_visible()
         expect(run_of(page, flow), f"the run of {flow!r} is not completed").to_contain_text("Completed")
+        named = re.compile(rf"{flow} \d{{4}}-\d\d-\d\d \d\d:\d\d UTC")
+        expect(run_of(page, flow), f"the run of {flow!r} has no telling name").to_contain_text(named)
     shoot(page, "prefect-2-runs")
 
 

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from flows import cli
+from flows import cli, servers, services
 
 PARAMS = """
 data: {source: digits}
@@ -87,6 +87,19 @@ def test_status_of_nothing_is_down_with_exit_code_1(run):
     assert {line.split()[0]: line.split()[1] for line in out.splitlines()} == dict.fromkeys(
         ("mlflow", "prefect", "deletion"), "down"
     )
+
+
+@pytest.mark.parametrize("content", [PARAMS, "seeds: [0"])
+def test_status_names_the_page_of_each_server_that_answers(project, run, monkeypatch, content):
+    (project / "params.yaml").write_text(content)
+    names = ("mlflow", "prefect", "deletion")
+    up = [servers.State(name, "up", f"http://127.0.0.1:{port}", port, project) for port, name in enumerate(names, 1)]
+    monkeypatch.setattr(servers, "status", lambda _root: up)
+    monkeypatch.setattr(services, "landing_page", lambda url, experiment: f"{url}/{experiment}")
+    code, out, _ = run("status")
+    shown = {line.split()[0]: line.split()[2].removeprefix("http://127.0.0.1:") for line in out.splitlines()}
+    mlflow = "1/qunlearn" if content == PARAMS else f"1{services.EXPERIMENTS}"
+    assert (code, shown) == (0, {"mlflow": mlflow, "prefect": "2", "deletion": "3/deployments"})
 
 
 @pytest.mark.usefixtures("project")

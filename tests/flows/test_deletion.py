@@ -124,6 +124,20 @@ def test_the_run_tells_the_accuracies_before_and_after(served, training_ids):
             assert 0.0 <= metrics[f"{when}_{part}_accuracy"] <= 100.0
 
 
+def test_the_card_of_the_new_model_shows_its_bits_and_what_the_flow_measured(served, training_ids):
+    served.request(*training_ids[:5])
+    served.run()
+    champion = served.store.champion()
+    model = served.store.connection.client.get_logged_model(champion.model_id)
+    metrics = served.store.record_by_digest(champion.digest).metrics
+    text = model.tags["mlflow.note.content"].replace("&emsp;", "")
+    assert "| bits | W4A4, edges W8A8 |" in text
+    before, after = (metrics[f"{when}_retain_accuracy"] for when in ("before", "after"))
+    assert f"| accuracy on the other training images | {before:.2f} | {after:.2f} | {after - before:+.2f} |" in text
+    assert "Not yet evaluated" not in text
+    assert model.params["quantization.weight_bits"] == "4"
+
+
 def test_a_later_request_starts_from_the_model_that_an_earlier_one_released(served, training_ids, tmp_path):
     served.request(training_ids[0])
     served.run()

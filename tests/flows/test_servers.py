@@ -261,6 +261,11 @@ def test_the_pages_of_prefect_ask_the_port_that_was_chosen(tmp_path, params, mon
     assert "PREFECT_API_URL" not in environment
 
 
+def test_the_pages_of_prefect_are_those_that_ask_no_other_computer(tmp_path, params, monkeypatch):
+    monkeypatch.setenv("PREFECT_SERVER_UI_V2_ENABLED", "true")
+    assert built(tmp_path, params)["prefect"].environment["PREFECT_SERVER_UI_V2_ENABLED"] == "false"
+
+
 def test_the_deletion_flow_is_served_through_that_server(tmp_path, params):
     service = built(tmp_path, params, prefect_port=4999)["deletion"]
     assert service.environment["PREFECT_API_URL"] == "http://127.0.0.1:4999/api"
@@ -297,6 +302,28 @@ def test_the_deletion_process_answers_once_it_has_asked_for_work(monkeypatch, se
         url = f"http://127.0.0.1:{server.server_port}"
         process = processes.Process(1, "", (), url, since=now - 20, mark="")
         assert services._deletion_answers(process) is expected
+        server.shutdown()
+
+
+class Experiments(http.server.BaseHTTPRequestHandler):
+    """Knows one experiment, as MLflow does."""
+
+    def do_GET(self):
+        known = self.path == "/api/2.0/mlflow/experiments/get-by-name?experiment_name=a%20%26%20b"
+        self.send_response(200 if known else 404)
+        self.end_headers()
+        self.wfile.write(json.dumps({"experiment": {"experiment_id": "7"}}).encode())
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.mark.parametrize(("name", "page"), [("a & b", "experiments/7/models"), ("unknown", "experiments")])
+def test_mlflow_opens_at_the_models_of_the_experiment_once_there_is_one(name, page):
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Experiments) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        assert services.landing_page(url, name) == f"{url}/#/{page}?workflowType=machine_learning"
         server.shutdown()
 
 

@@ -225,7 +225,7 @@ def make_context(seeds, methods=tuple(SHIFTS), *, optional=False, bits=4):
         "audit": make_audit(bits),
         "versions": {"torch": "2.15.0", "brevitas": "0.13.4", "python": "3.11.2"},
         "methods": {name: make_method(name) for name in methods if name != "original"},
-        "hardware": "CPU, 2 threads, x86_64",
+        "hardware": "AMD EPYC 7B13, 2 threads",
     }  # fmt: skip
 
 

@@ -81,6 +81,29 @@ def test_reference_chart_colours_by_the_verdict_on_that_figure(evaluation):
     assert any(tip.startswith("random_label") and verdict == "over" for tip, verdict, _, _ in means(figure))
 
 
+@pytest.mark.parametrize("metric", ["forget_accuracy", "test_accuracy", "mia_confidence"])
+def test_a_mean_lies_at_its_difference_to_retrain_and_its_percentage_is_printed(evaluation, metric):
+    figure = reference_chart(Study(evaluation), metric=metric, title=metric)
+    rows = {row["method"]: row for row in evaluation["summary"] if row["method"] != "retrain"}
+    found = [(rows[re.split(r"[ ,]", tip)[0]], place) for tip, _, _, place in means(figure)]
+    line = float(re.search(r'class="reference" x1="([\d.]+)"', figure)[1])
+
+    for row, place in found:
+        assert (place - line) * row["verdicts"][metric]["difference"] >= -0.05
+    assert [row["method"] for row, _ in sorted(found, key=lambda pair: pair[1])] == [
+        row["method"] for row, _ in sorted(found, key=lambda pair: pair[0]["verdicts"][metric]["difference"])
+    ]
+    for row in rows.values():
+        assert f"{row['mean'][metric]:.2f}" in texts(figure)
+
+
+def test_the_last_rows_seeds_do_not_touch_the_axis(evaluation, many_methods):
+    for study in (Study(evaluation), Study(many_methods)):
+        for figure in (gap_chart(study, width=820), reference_chart(study, metric="test_accuracy", title="TA")):
+            axis = float(re.search(r'class="axis" x1="[\d.]+" y1="([\d.]+)"', figure)[1])
+            assert all(float(seed.attrib["cy"]) + float(seed.attrib["r"]) < axis - 2 for seed in seeds(figure))
+
+
 def test_one_broken_method_becomes_an_arrow_and_flattens_nothing(evaluation):
     figure = reference_chart(Study(evaluation), metric="retain_accuracy", title="RA")
     places = [place for _, _, _, place in means(figure)]

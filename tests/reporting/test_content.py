@@ -1,6 +1,8 @@
 """What the headline and the main table say."""
 
 import copy
+import re
+from pathlib import Path
 
 import pytest
 
@@ -121,6 +123,31 @@ def test_tally_counts_every_method_once_best_verdict_first(many_methods, one_see
     assert sum(value.number for _, value in counted) == 18
     assert order == [name for name in content.VERDICTS if name in order]
     assert content.tally(Study(one_seed)) == []
+
+
+def test_the_tally_says_that_no_method_is_within(evaluation):
+    (name, value), *_ = content.tally(Study(evaluation))
+
+    assert (name, value.number) == ("within", 0)
+
+
+def test_where_all_is_inconclusive_the_page_says_how_many_seeds_it_takes(changed, one_seed):
+    for row in changed["summary"]:
+        if row["method"] not in ("original", "retrain"):
+            row["verdict"] = "inconclusive"
+    said = plain(content.caution(Study(changed)))
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    chances = {int(n): float(p) for p, n in re.findall(r"(0\.\d+)\s+for\s+(\d+)", page)}
+
+    assert said.startswith("3 seeds can show that a method misses, hardly that it is within")
+    spoken = {3: ("one time in eleven with three", 1 / 11), 8: ("three times in four with eight", 3 / 4),
+              12: ("nineteen times in twenty with twelve", 19 / 20)}  # fmt: skip
+    for seeds, (words, chance) in spoken.items():
+        assert words in said
+        assert chances[seeds] == pytest.approx(chance, abs=0.011)
+    row_of(changed, "oeu")["verdict"] = "under"
+    assert content.caution(Study(changed)) == []
+    assert content.caution(Study(one_seed)) == []
 
 
 def test_cards_show_the_verdict_beside_the_name_it_belongs_to(evaluation):

@@ -61,3 +61,13 @@ def test_the_glossary_explains_every_metric_that_is_shown(many_methods):
 
     assert set(shown(many_methods)) <= set(explained)
     assert len(explained) == len(set(explained))
+
+
+def test_all_deviations_of_a_column_take_the_same_space(many_methods, one_seed):
+    for table in detail_tables(Study(many_methods)):
+        for place, width in enumerate(table.widths):
+            digits = [sum(map(str.isdigit, plain(cells[place][1]))) for _, cells in table.rows]
+            assert max(digits) <= width
+    unmarked = [w for t in detail_tables(Study(one_seed)) for m, w in zip(t.metrics, t.widths, strict=True)
+                if m.unit == "percent"]  # fmt: skip
+    assert set(unmarked) == {0}

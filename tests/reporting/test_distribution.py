@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from qunlearn.reporting.distribution import distribution_panels
+from qunlearn.reporting.distribution import columns, distribution_panels
 from qunlearn.reporting.study import Study
 
 
@@ -14,16 +14,28 @@ from qunlearn.reporting.study import Study
 def test_each_model_is_drawn_over_the_retrained_one(evaluation, kind):
     panels = distribution_panels(Study(evaluation), kind)
 
-    assert [panel.model.name for panel in panels] == [row["method"] for row in evaluation["summary"]]
+    assert [panel.model.name for panel in panels] == [
+        row["method"] for row in evaluation["summary"] if row["method"] != "retrain"
+    ]
     for panel in panels:
         assert re.findall(r'<path class="([^"]+)"', panel.figure) == ["area", "line test", "line retrain"]
 
 
-def test_the_retrained_models_outline_is_its_own_forget_set(evaluation):
-    panel = next(p for p in distribution_panels(Study(evaluation), "loss") if p.model.name == "retrain")
+def test_a_model_like_the_retrained_one_fills_its_outline(evaluation):
+    changed = copy.deepcopy(evaluation)
+    retrained = {c["seed"]: c["stats"]["histograms"] for c in changed["cells"] if c["method"] == "retrain"}
+    for cell in changed["cells"]:
+        if cell["method"] == "oeu":
+            cell["stats"]["histograms"] = retrained[cell["seed"]]
+    panel = next(p for p in distribution_panels(Study(changed), "loss") if p.model.name == "oeu")
     area, outline = (re.search(f'class="{css}" d="M([^"]+)"', panel.figure)[1] for css in ("area", "line retrain"))
 
     assert outline in area
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 3), (4, 4), (5, 3), (6, 3), (7, 4), (8, 4), (9, 3), (19, 4)])
+def test_the_last_line_of_small_multiples_is_as_full_as_can_be(count, expected):
+    assert columns(count) == expected
 
 
 def test_shares_are_means_over_the_seeds(evaluation):

@@ -94,6 +94,43 @@ def test_a_broken_method_becomes_an_arrow_with_its_number(evaluation):
     assert f"{far['difference']:+.1f}".replace("-", "\N{MINUS SIGN}") in texts(figure)
 
 
+@pytest.mark.parametrize("memory", [1.4, None])
+def test_no_interval_is_cut_in_the_cost_figure_whatever_has_a_memory(evaluation, memory):
+    changed = copy.deepcopy(evaluation)
+    for row in changed["summary"]:
+        if row["method"] not in ("retrain", "oeu"):
+            row["mean"].pop("memory_ratio", None)
+        elif row["method"] == "oeu":
+            row["mean"] |= {"memory_ratio": memory} if memory else {}
+            row["mean"].pop("memory_ratio" if memory is None else "", None)
+    figure = FIGURES["cost"](changed)
+    highest = max(row["high"] for row in SERIES["cost"](changed) if row["high"] is not None)
+
+    assert len(figure.axes) == (2 if memory else 1)
+    assert all(axes.get_ylim()[1] > highest for axes in figure.axes)
+    assert not any("upper edge" in text for text in texts(figure))
+
+
+def test_an_interval_of_two_seeds_does_not_flatten_the_cost_figure(evaluation):
+    changed = copy.deepcopy(evaluation)
+    for row in changed["summary"]:
+        if row["method"] == "oeu":
+            row["interval"]["average_gap"] = [-900.0, 900.0]
+    figure = FIGURES["cost"](changed)
+
+    assert figure.axes[0].get_ylim()[1] < 150
+    assert any("upper edge" in text for text in texts(figure))
+
+
+def test_the_mean_of_each_model_stands_at_its_row(evaluation):
+    figure = FIGURES["accuracy_and_membership"](evaluation)
+    for axes, metric in zip(figure.axes, ("forget_accuracy", "retain_accuracy"), strict=False):
+        rows = {row["method"]: row for row in SERIES["accuracy_and_membership"](evaluation) if row["metric"] == metric}
+        shown = {text.xy[1]: text.get_text() for text in axes.texts if hasattr(text, "xy") and text.get_text()}
+        means = [f"{row['mean']:.2f}" for name, row in rows.items() if name != "retrain"]
+        assert [shown[place] for place in range(len(means))] == means
+
+
 def test_layers_of_many_methods_are_stacked_so_that_their_numbers_stay_readable(evaluation, many_methods):
     assert FIGURES["layers"](evaluation).get_figwidth() < 11
     assert FIGURES["layers"](many_methods).get_figwidth() < 13

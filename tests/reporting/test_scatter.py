@@ -95,6 +95,19 @@ def test_costs_lie_on_a_logarithmic_scale(evaluation):
     assert first == pytest.approx(second, abs=0.3)
 
 
+@pytest.mark.parametrize("which", ["evaluation", "many_methods", "float_network"])
+def test_no_seed_is_cut_at_the_frame(which, request):
+    study = Study(request.getfixturevalue(which))
+    charts = [cost_chart(study, metric="cost_ratio", title="Time", width=460.0), trade_off_chart(study, width=820.0)]
+    for figure in charts:
+        axes = re.findall(r'class="axis" x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)" y2="([\d.]+)"', figure)
+        (left, bottom, right, _), (_, top, _, _) = ([float(value) for value in axis] for axis in axes)
+        for node in ElementTree.fromstring(figure).iter(f"{SVG}circle"):
+            x, y, radius = (float(node.attrib[name]) for name in ("cx", "cy", "r"))
+            assert left + radius < x < right - radius
+            assert top + radius < y < bottom - radius
+
+
 def test_a_method_that_cost_nothing_is_drawn_at_the_edge(evaluation):
     changed = copy.deepcopy(evaluation)
     for row in changed["summary"]:

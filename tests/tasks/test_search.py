@@ -97,13 +97,15 @@ def test_settings_that_were_not_searched_have_no_trials():
         assert entry["data_access"] == ["forget", "original", "retain"]
 
 
-def test_trial_is_told_apart_by_its_label_alone(selection):
+def test_trial_is_told_apart_by_its_label_and_the_name_of_its_model(selection):
     """Its cell keeps the name of the final cell, by which its model is found."""
     parent = Cell("original", 0, "c" * 64)
     final = Assignment("oeu", 0, parent, selection.config)
     trial = Assignment("oeu", 0, parent, selection.config, Trial(1, selection.choice.candidates[0].label))
     assert final.label == final.name == trial.name == "oeu seed 0"
     assert trial.label == "oeu seed 0, learning_rate=0.1, lambda=1.0"
+    assert (final.model_name, trial.model_name) == ("oeu-seed0", "oeu-seed0-trial1")
+    assert trial.final_name == "oeu-seed0"
 
 
 def test_assignments_and_outcomes_travel_to_other_processes(selection):

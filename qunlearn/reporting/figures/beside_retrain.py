@@ -15,6 +15,7 @@ from qunlearn.evaluation.summary import REFERENCE
 from qunlearn.reporting import series
 from qunlearn.reporting.figures.style import BLACK, GREY, VERDICTS, named, note, seeds_text
 from qunlearn.reporting.series import Rows
+from qunlearn.reporting.source import MINUS
 from qunlearn.reporting.study import Evaluation
 
 
@@ -22,13 +23,13 @@ def accuracy_and_membership_figure(evaluation: Evaluation) -> Figure:
     """Four panels, a row a model: the paired difference to retraining with interval, and the margin around zero."""
     rows = series.accuracy_and_membership(evaluation)
     names = [named(row) for row in rows if row["metric"] == GAP_METRICS[0] and row["method"] != REFERENCE]
-    figure = Figure(figsize=(11.6, 2.2 + 0.29 * len(names)), layout="constrained")
+    figure = Figure(figsize=(13.2, 2.3 + 0.29 * len(names)), layout="constrained")
     panels = figure.subplots(1, len(GAP_METRICS), sharey=True)
     for axes, metric in zip(panels, GAP_METRICS, strict=True):
         mine = [row for row in rows if row["metric"] == metric]
         centre = next(row["mean"] for row in mine if row["method"] == REFERENCE)
         _panel(axes, [row for row in mine if row["method"] != REFERENCE])
-        axes.set_title(f"{CATALOGUE[metric].title}\nretrain {centre:.2f} %")
+        axes.set_title(f"{CATALOGUE[metric].title}\nretrain {centre:.2f} %", pad=16)
         axes.set_xlabel("points from retrain")
     panels[0].set_yticks(range(len(names)), names)
     panels[0].set_ylim(len(names) - 0.4, -0.6)
@@ -44,7 +45,7 @@ def _sentences(evaluation: Evaluation, rows: Rows) -> list[str]:
     told = f"{seeds_text(evaluation)}; mark: mean of the differences to the retrained model of the same seed"
     if any(row["difference_high"] is not None for row in rows):
         told += "; bar: its 95 % interval"
-    return [told, "Grey: margin of the verdict", "An arrow with a number lies outside the drawn range"]
+    return [told, "Dashed: retrain, grey: margin of the verdict", "An arrow with a number lies outside the drawn range"]
 
 
 def _mark(verdict: str) -> dict[str, Any]:
@@ -57,9 +58,14 @@ def _panel(axes: Axes, rows: list[dict[str, Any]]) -> None:
     limit = _limit([abs(row["difference"]) for row in rows], margin or 0.0)
     if margin is not None:
         axes.axvspan(-margin, margin, color=GREY, alpha=0.2, linewidth=0)
-    axes.axvline(0.0, color=BLACK, linewidth=1.0)
+    axes.tick_params(axis="y", left=False)
+    axes.axvline(0.0, color=BLACK, linewidth=1.0, linestyle="--")
+    beside: dict[str, Any] = {"xycoords": "axes fraction", "fontsize": 8, "ha": "right", "annotation_clip": False}
+    axes.annotate("mean, %", (1.17, 1.02), color="#444444", **beside)
     for place, row in enumerate(rows):
         outside = abs(row["difference"]) > limit
+        text = {**beside, "xycoords": ("axes fraction", "data"), "va": "center"}
+        axes.annotate(f"{row['mean']:.2f}", (1.17, place), **text)
         colour = VERDICTS[str(row["verdict"])][0]
         if outside:
             _arrow(axes, row, place, limit=limit)
@@ -69,6 +75,8 @@ def _panel(axes: Axes, rows: list[dict[str, Any]]) -> None:
             axes.plot([low, high], [place, place], color=colour, alpha=0.55, linewidth=2.5)
         axes.plot(row["difference"], place, zorder=3, **_mark(str(row["verdict"])))
     axes.set_xlim(-1.05 * limit, 1.05 * limit)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:+g}".replace("-", MINUS) if value else "0")
+    axes.locator_params(axis="x", nbins=8)
     axes.grid(axis="x")
     axes.set_axisbelow(True)
 
@@ -84,7 +92,7 @@ def _arrow(axes: Axes, row: Mapping[str, Any], place: int, *, limit: float) -> N
         arrowprops={"arrowstyle": "-|>", "color": colour, "linewidth": 1.6},
     )
     axes.plot(sign * 0.78 * limit, place, zorder=3, **_mark(str(row["verdict"])))
-    text, side = f"{row['difference']:+.1f}".replace("-", "\N{MINUS SIGN}"), "left" if sign < 0 else "right"
+    text, side = f"{row['difference']:+.1f}".replace("-", MINUS), "left" if sign < 0 else "right"
     axes.text(sign * 0.68 * limit, place, text, va="center", ha=side, fontsize=8)
 
 

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 
 from qunlearn.evaluation.summary import REFERENCE
 from qunlearn.reporting import series
+from qunlearn.reporting.distribution import columns
 from qunlearn.reporting.figures.style import BLACK, BLUE, VERMILION, described, empty, mean_text, named, note
 from qunlearn.reporting.study import Evaluation
 
-COLUMNS = 4
 CURVES: dict[str, dict[str, Any]] = {
     "forget": {"color": VERMILION, "linestyle": "-", "linewidth": 1.7},
     "test": {"color": BLUE, "linestyle": (0, (4, 1.5)), "linewidth": 1.3},
@@ -46,12 +46,13 @@ def loss_figure(evaluation: Evaluation) -> Figure:
 def _figure(
     evaluation: Evaluation, *, rows: Sequence[dict[str, Any]], title: str, label: str, log: bool = False
 ) -> Figure:
-    names = list(dict.fromkeys(row["method"] for row in rows))
+    names = [name for name in dict.fromkeys(row["method"] for row in rows) if name != REFERENCE]
     if not names:
         return empty(title, "This evaluation holds no histograms.")
-    lines = math.ceil(len(names) / COLUMNS)
+    across = columns(len(names))
+    lines = math.ceil(len(names) / across)
     figure = Figure(figsize=(10.0, 1.6 + 1.75 * lines), layout="constrained")
-    panels = figure.subplots(lines, COLUMNS, sharex=True, sharey=True, squeeze=False)
+    panels = figure.subplots(lines, across, sharex=True, sharey=True, squeeze=False)
     models = described(evaluation, names)
     for axes, model in zip(panels.flat, models, strict=False):
         for curve in CURVES:
@@ -60,7 +61,7 @@ def _figure(
     for place, axes in enumerate(panels.flat):
         axes.set_visible(place < len(names))
         # Where the last row is not full, the axis above the gap keeps its numbers.
-        if place + COLUMNS >= len(names):
+        if place + across >= len(names):
             axes.tick_params(labelbottom=True)
             axes.set_xlabel(f"{label} (log scale)" if log else label, fontsize=8)
     _scales(panels[0, 0], highest=100 * max(row["share"] for row in rows), log=log)
@@ -76,9 +77,9 @@ def _figure(
 
 def _curve(axes: Axes, rows: Sequence[dict[str, Any]], method: str, curve: str) -> None:
     source, subset = (REFERENCE, "forget") if curve == "retrained" else (method, curve)
-    if curve == "retrained" and method == REFERENCE:
-        return
     mine = [row for row in rows if row["method"] == source and row["subset"] == subset]
+    if not mine:  # an evaluation may lack the retrained model's histogram
+        return
     edges = [mine[0]["bin_low"], *(row["bin_high"] for row in mine)]
     axes.stairs([100 * row["share"] for row in mine], edges, label=LABELS[curve], **CURVES[curve])
 

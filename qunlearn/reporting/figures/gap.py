@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from qunlearn.reporting import series
-from qunlearn.reporting.charts import long_tailed
+from qunlearn.reporting.axes import limit, long_tailed
 from qunlearn.reporting.figures.style import BLUE, GREY, named, note, seeds_text, square_root
 from qunlearn.reporting.study import Evaluation
 
@@ -22,8 +22,9 @@ def gap_figure(evaluation: Evaluation) -> Figure:
         axes.plot(row["average_gap"], place, "o", color=BLUE, markersize=6.5, zorder=3)
         text = f"{row['average_gap']:.2f}"
         axes.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
-    high = 1.05 * max([0.1, floor or 0.0, *(max(row["average_gap"], row["high"] or 0.0) for row in rows)])
-    if long_tailed([row["average_gap"] for row in rows]):
+    bent = long_tailed([row["average_gap"] for row in rows])
+    high = limit(max([floor or 0.0, *(max(row["average_gap"], row["high"] or 0.0) for row in rows)]), bent=bent)
+    if bent:
         square_root(axes, "x", high=high)
         axes.set_xlabel("average gap, percentage points (square-root scale)")
     else:

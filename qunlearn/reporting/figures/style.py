@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qunlearn.evaluation.summary import ORIGINAL, REFERENCE
+from qunlearn.reporting.axes import ticks_from_zero
 from qunlearn.reporting.series import Rows
 from qunlearn.reporting.study import Evaluation
 
@@ -104,11 +105,7 @@ def note(figure: Figure, sentences: Iterable[str], *, rows: Sequence[Mapping[str
 def square_root(axes: Axes, axis: str, *, high: float) -> None:
     """A square-root scale from 0 to `high`: keeps zero, unlike a logarithm, and room for small values."""
     functions: tuple[Callable[..., Any], Callable[..., Any]] = (lambda x: np.sqrt(np.maximum(x, 0.0)), np.square)
-    steps = [0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 50.0, 75.0, 100.0]
-    kept = [0.0]
-    for step in steps[1:]:
-        if step <= high and np.sqrt(step / high) - np.sqrt(kept[-1] / high) >= 0.07:
-            kept.append(step)
+    kept = ticks_from_zero(high, bent=True, apart=0.07)
     set_scale, set_limits, set_ticks = (
         (axes.set_xscale, axes.set_xlim, axes.set_xticks)
         if axis == "x"

@@ -11,11 +11,13 @@ from matplotlib.figure import Figure
 
 from qunlearn.evaluation.summary import REFERENCE
 from qunlearn.reporting import series
-from qunlearn.reporting.charts import long_tailed
+from qunlearn.reporting.axes import limit, long_tailed
 from qunlearn.reporting.figures.style import BLACK, GREY, marks, named, note, seeds_text, square_root
 from qunlearn.reporting.study import Evaluation
 
 ROOT = " (square-root scale)"
+INTERVALS = 3.0
+"""So many times the largest gap an interval may reach and still be shown whole."""
 
 
 def trade_off_figure(evaluation: Evaluation) -> Figure:
@@ -29,7 +31,7 @@ def trade_off_figure(evaluation: Evaluation) -> Figure:
         mine = [row for row in drawn if row["method"] == method]
         columns = [[row[name] for row in mine] for name in ("utility_gap", "forgetting_gap")]
         if len(mine) > 1:
-            axes.plot(*columns, **{**looks[method], "marker": "."}, markersize=4, alpha=0.7)
+            axes.plot(*columns, **{**looks[method], "marker": "."}, markersize=4, alpha=0.7, clip_on=False)
         axes.plot(*map(mean, columns), **looks[method], markersize=7.5, label=named(mine[0]), zorder=3)
     noise = [row for row in rows if row["method"] == REFERENCE and row["utility_gap"] is not None]
     for name, axis in (("utility_gap", "x"), ("forgetting_gap", "y")):
@@ -51,19 +53,22 @@ def cost_figure(evaluation: Evaluation) -> Figure:
     """Average gap against wall time, and against peak memory where it was measured, both over those of retraining."""
     rows = series.cost(evaluation)
     panels = [("cost_ratio", "wall time over that of retraining (log scale)")]
-    if any(row["memory_ratio"] is not None for row in rows):
+    if any(row["memory_ratio"] is not None for row in rows if row["method"] != REFERENCE):
         panels.append(("memory_ratio", "peak memory over that of retraining"))
     figure = Figure(figsize=(2.6 + 3.9 * len(panels), 4.8), layout="constrained")
     columns = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (name, label) in zip(columns, panels, strict=True):
         _cost_panel(axes, evaluation, rows, name)
         axes.set_xlabel(label)
+    beyond = _gap_bounds(columns[0], rows)
     columns[0].set_ylabel(f"average gap, percentage points{_scale(columns[0].get_yscale())}")
     columns[0].set_title("Gap against cost")
     _legend(figure, columns[0])
     several = any(row["high"] is not None for row in rows)
     notes = [f"{seeds_text(evaluation)}{', means; bar: 95 % interval of the gap' if several else ''}"]
     notes.append("Best is bottom left")
+    if beyond:
+        notes.append("Bars that reach the upper edge go on beyond it")
     if evaluation["context"]["noise_floor"] is not None:
         notes.append("The star is retraining, at the noise floor between retrained models")
     if any(row["concurrent"] for row in rows):
@@ -82,7 +87,6 @@ def _cost_panel(axes: Axes, evaluation: Evaluation, rows: Sequence[dict[str, Any
         size = 13 if row["method"] == REFERENCE else 7.5
         axes.plot(row[name], row["average_gap"], **looks[row["method"]], markersize=size, label=named(row), zorder=3)
     axes.axvline(1.0, color=BLACK, linewidth=0.9, linestyle=":")
-    _bounds(axes, "y", [row["average_gap"] for row in drawn], [], ends=[row["high"] or 0.0 for row in drawn])
     if name == "cost_ratio":
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
@@ -94,12 +98,22 @@ def _cost_panel(axes: Axes, evaluation: Evaluation, rows: Sequence[dict[str, Any
     axes.set_axisbelow(True)
 
 
+def _gap_bounds(axes: Axes, rows: Sequence[dict[str, Any]]) -> bool:
+    """From zero over all gaps and intervals, but for those of few seeds, which would flatten all; whether some do."""
+    drawn = [row for row in rows if row["average_gap"] is not None]
+    gaps, ends = [row["average_gap"] for row in drawn], [row["high"] or 0.0 for row in drawn]
+    most = INTERVALS * max(gaps, default=0.0)
+    _bounds(axes, "y", gaps, [], ends=[min(end, most) for end in ends])
+    return max(ends, default=0.0) > axes.get_ylim()[1]
+
+
 def _bounds(
     axes: Axes, axis: str, values: Sequence[float], noise: Sequence[float], *, ends: Sequence[float] = ()
 ) -> None:
     """From zero to the largest value, by square root where one value would squeeze the others; a line at the noise."""
-    high = 1.06 * max([0.1, *values, *noise, *ends])
-    if long_tailed(values):
+    bent = long_tailed(values)
+    high = limit(max([0.0, *values, *noise, *ends]), bent=bent)
+    if bent:
         square_root(axes, axis, high=high)
     else:
         (axes.set_xlim if axis == "x" else axes.set_ylim)(0.0, high)

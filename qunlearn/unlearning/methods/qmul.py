@@ -10,9 +10,8 @@ Both parts can be turned off: `labels: random` draws a wrong label uniformly, `r
 each image with 1.
 
 Departures from the authors' released code, which differs from the paper: labels come from probabilities and stay with
-their image under any order; the measurement is in eval mode. BatchNorm: in a joint batch the retained images normalise
-with their own statistics and the forget images with the running ones, so no forget image enters a statistic. Quantizer
-scales are trained, and count in G, like any other tensor.
+their image under any order; the measurement is in eval mode. BatchNorm keeps its running statistics by default, where
+the authors train it. Quantizer scales are trained, and count in G, like any other tensor.
 """
 
 from __future__ import annotations

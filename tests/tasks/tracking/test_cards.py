@@ -2,8 +2,10 @@
 
 import pytest
 
-from tasks.tracking.cards import title_of
+from tasks.tracking.cards import CHOSEN_TAG, title_of
+from tasks.tracking.names import SEARCH_TAG, TRIAL_TAG
 
+WHEN = ("before", "after")
 ROW = {
     "method": "oeu",
     "seeds": [0, 1, 2],
@@ -145,6 +147,78 @@ def test_a_choice_that_used_the_retrained_model_is_marked(store, models, by, wor
     text = card(store, models[1])
     assert words in text
     assert "allowed to see: forget, retrained model." in text
+
+
+@pytest.fixture
+def trials(store, unique, checkpoint):
+    """A search of two trials, the second of which it chose; their models' ids, and the run of the search."""
+    made = []
+    with (
+        store.stage("unlearn", store.pipeline(unique(), params={})) as stage,
+        store.search("search oeu", stage.id) as search,
+    ):
+        for number in (1, 2):
+            with store.cell("oeu seed 0", search.id, fingerprint=unique(), params={}, label=f"trial {number}") as run:
+                folder, digest = checkpoint()
+                tags = {TRIAL_TAG: f"rate=0.{number}", SEARCH_TAG: search.id}
+                run.output_model(folder, name=f"oeu-seed0-trial{number}", digest=digest, tags=tags)
+            made.append(store.record_by_digest(digest))
+        undecided = [rows(card(store, record))["trial"] for record in made]
+        search.tag({CHOSEN_TAG: made[1].run_id})
+        for record in made:
+            store.settle_trial(record.run_id, search=search.id)
+    return made, search, undecided
+
+
+def test_cards_of_trials_tell_their_settings_their_search_and_whether_they_were_chosen(store, trials):
+    made, search, undecided = trials
+    page = f"[search oeu]({store.connection.run_link(search.id)})"
+    assert undecided == [f"`rate=0.{number}` of {page}: not decided yet" for number in (1, 2)]
+    lost, won = (card(store, record) for record in made)
+    assert rows(lost)["trial"] == f"`rate=0.1` of {page}: not chosen"
+    assert rows(won)["trial"] == f"`rate=0.2` of {page}: **chosen**"
+    assert "does not measure it" in lost
+    assert "the stage `evaluate` writes the verdict here" in won
+
+
+def test_a_later_search_leaves_the_verdict_on_a_trials_card(store, trials, unique):
+    made, search, _ = trials
+    store.write_card(made[1], evaluation_row=ROW, cell=CELL, bits="W4A4")
+    store.settle_trial(made[1].run_id, search=search.id)
+    assert "### Verdict: under" in card(store, made[1])
+    assert "**chosen**" in rows(card(store, made[1]))["trial"]
+
+
+def test_a_model_that_a_search_only_found_again_is_no_trial(store, models, trials):
+    before = card(store, models[1])
+    store.settle_trial(models[1].run_id, search=trials[1].id)
+    assert card(store, models[1]) == before
+
+
+def test_a_model_that_is_used_under_another_name_says_so(store, trials):
+    store.use_as(trials[0][0], "oeu-seed0")
+    store.write_card(trials[0][0], evaluation_row=ROW, cell=CELL, bits="W4A4")
+    assert rows(card(store, trials[0][0]))["used as"] == "`oeu-seed0`"
+
+
+def test_the_card_of_a_deletion_shows_what_it_measured_and_what_it_did_not(store, unique, checkpoint):
+    folder, digest = checkpoint()
+    figures = {"forget": (100.0, 66.5), "retain": (99.0, 98.25), "test": (90.0, 91.0)}
+    with (
+        store.stage("deletion", store.pipeline("deletion", params={})) as stage,
+        store.cell("delete 3 samples", stage.id, fingerprint=unique(), params={}) as run,
+    ):
+        for name, values in figures.items():
+            run.metrics({f"{when}_{name}_accuracy": value for when, value in zip(WHEN, values, strict=True)})
+        run.output_model(folder, name="deletion-oeu", digest=digest, tags={"bits": "W4A4, edges W8A8"})
+    text = card(store, store.record_by_digest(digest))
+    shown = rows(text.replace("&emsp;", ""))
+    assert shown["bits"] == "W4A4, edges W8A8"
+    assert shown["accuracy on the images to be forgotten"] == "100.00 | 66.50 | -33.50"
+    assert shown["accuracy on test images"] == "90.00 | 91.00 | +1.00"
+    assert "accuracy on validation images" not in shown
+    assert "A verdict against retraining is not part of the deletion flow" in text
+    assert "Not yet evaluated" not in text
 
 
 def test_registered_versions_carry_the_card_and_lead_to_the_model(store, models, unique):

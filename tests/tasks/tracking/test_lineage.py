@@ -1,6 +1,7 @@
 """From any model or run back to data, code and parent model."""
 
 import json
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -8,6 +9,7 @@ import pytest
 
 from tasks.tracking import TrackingError
 from tasks.tracking.lineage import as_svg, as_text, attach, lineage, lineage_of
+from tasks.tracking.names import method_and_seed, trial_name
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -93,6 +95,28 @@ def test_a_registered_name_without_champion_means_its_newest_version(store, fami
     store.register(newer.model_id, name=name)
     store.register(older.model_id, name=name)
     assert lineage(store, name).subjects == (older.model_id,)
+
+
+def test_a_name_means_the_model_in_use_and_never_a_trial_that_lost(store, make_cell, unique):
+    name = f"m{unique()[:8]}-seed0"
+    lost, won, later = (make_cell(trial_name(name, number)) for number in (1, 2, 3))
+    with pytest.raises(TrackingError):
+        lineage(store, name)
+    store.use_as(won, name)
+    assert lineage(store, name).subjects == (won.model_id,)
+    assert lineage(store, f"{name}-trial1").subjects == (lost.model_id,)
+    assert lineage(store, f"{name}-trial3").subjects == (later.model_id,)
+
+
+def test_a_name_means_the_model_that_was_made_or_taken_into_use_last(store, make_cell, unique):
+    name = f"m{unique()[:8]}-seed0"
+    trial, final = make_cell(trial_name(name, 1)), make_cell(name)
+    assert lineage(store, name).subjects == (final.model_id,)
+    store.use_as(trial, name)
+    assert lineage(store, name).subjects == (trial.model_id,)
+    time.sleep(0.002)  # the times are in milliseconds
+    store.use_as(final, name)
+    assert lineage(store, name).subjects == (final.model_id,)
 
 
 def test_a_stage_and_a_pipeline_mean_all_their_models(store, family):
@@ -206,6 +230,24 @@ def test_models_that_differ_in_their_seed_alone_share_a_box(store, make_cell):
     assert any(
         "9 models; " in (text.text or "") and "seeds share a box" in text.text for text in drawing.iter(f"{SVG}text")
     )
+
+
+def test_a_chosen_trial_shares_the_box_of_the_other_seeds(store, make_cell):
+    original = make_cell("original-seed0")
+    models = [
+        make_cell(name, parents=[original.model_id]).model_id for name in ("oeu-seed0-trial2", "oeu-seed1", "oeu-seed2")
+    ]
+    drawing = ElementTree.fromstring(as_svg(lineage_of(store, models, subject="x"), title="x"))
+    boxes = {box.find(f"{SVG}text").text: box for box in drawing.findall(f"{SVG}g")}
+    assert [text.text for text in boxes["oeu"].findall(f"{SVG}text")][1:] == ["seeds 0, 1, 2", "commit none · 3 models"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("oeu-seed0", ("oeu", "0")), ("fine_tune-seed12-trial3", ("fine_tune", "12")), ("deletion-oeu", None)],
+)
+def test_names_of_models_tell_method_and_seed(name, expected):
+    assert method_and_seed(name) == expected
 
 
 def test_a_shared_box_says_which_seed_is_registered(store, make_cell, unique):

@@ -51,6 +51,13 @@ def test_each_state_is_told(store, keep):
     assert set(states(store, OTHER)) == {*ids, "without"}
 
 
+def test_trials_are_listed_under_their_own_names(store, keep):
+    names = {"oeu-seed0-trial1", "oeu-seed0-trial2", "oeu-seed1"}
+    for name in names:
+        keep(name, [SAMPLE])
+    assert set(states(store, SAMPLE)) == names
+
+
 def test_a_champion_whose_bytes_are_gone_counts_as_erased(store, keep):
     models = [keep(name, [SAMPLE]) for name in ("a", "b")]
     store.set_champion(store.register(models[0]))

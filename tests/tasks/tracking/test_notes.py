@@ -95,7 +95,7 @@ def test_a_pipeline_with_lineage_leads_to_the_diagram_the_report_and_every_model
     links = [
         f"[seed {n}]({connection.model_url(record.model_id)})" for n, record in zip((0, 1), records[2:], strict=True)
     ]
-    assert f"- **oeu**: {', '.join(links)}" in text
+    assert f"**oeu**: {', '.join(links)}" in text
 
 
 def test_a_list_of_models_too_long_for_a_description_ends_with_a_link_to_all(store, unique):
@@ -103,7 +103,24 @@ def test_a_list_of_models_too_long_for_a_description_ends_with_a_link_to_all(sto
     list_models(store.connection, pipeline, [(f"method{i}-seed0", "m-" + "0" * 32) for i in range(200)])
     text = note(store, pipeline)
     assert len(text) <= LIMIT
-    assert text.endswith(f"more in the [list of models]({store.connection.models_url()})")
+    assert f"\n**more** in the [list of models]({store.connection.models_url()})\n\n" in text
+    assert "pipeline key" in text
+
+
+def test_models_stand_above_what_is_less_important_and_stay_when_the_text_is_written_anew(store, unique):
+    pipeline = store.pipeline(unique(), params={})
+    models = [(f"{name}-seed{seed}", f"m-{name}{seed}") for name in ("original", "oeu") for seed in (0, 1)]
+    list_models(store.connection, pipeline, [*models, ("fine_tune-seed0-trial2", "m-2")])
+    with store.stage("report", pipeline):
+        pass
+    lines = note(store, pipeline).splitlines()
+    assert lines[0].startswith("[Lineage diagram](")
+    assert [line.split(":")[0] for line in lines[1:4]] == ["**oeu**", "**fine_tune**", "**original**"]
+    assert [line.count("[seed ") for line in lines[1:4]] == [2, 1, 2]
+    assert "[seed 0](" in lines[2]
+    # Two blanks at the end keep each on a line of its own.
+    assert [line.endswith("  ") for line in lines[:4]] == [True, True, True, False]
+    assert lines[5].startswith("One state of the whole pipeline")
 
 
 def test_the_deletion_service_lists_each_of_its_runs(store):

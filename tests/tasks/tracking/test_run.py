@@ -39,6 +39,14 @@ def test_numbers_can_be_shown_with_a_model(store, make_cell):
     assert [(m.key, m.value) for m in model.metrics or []] == [("forget_accuracy", 12.5)]
 
 
+def test_numbers_of_a_model_name_the_images_that_they_were_measured_on(store, make_cell, run):
+    record, another = make_cell(), make_cell("original seed 0")
+    store.run(record.run_id).metrics({"forget_accuracy": 12.5}, model_id=record.model_id)
+    run.metrics({"forget_accuracy": 12.5}, model_id=another.model_id)
+    kept = [store.connection.client.get_logged_model(one.model_id).metrics[0] for one in (record, another)]
+    assert [(one.dataset_name, one.dataset_digest) for one in kept] == [("digits", "1" * 32 + ".dir"), (None, None)]
+
+
 def test_tables_figures_and_files_are_kept(run, tmp_path):
     run.table("steps", {"step": np.arange(3), "cos": np.array([0.1, 0.2, 0.3], dtype=np.float32)})
     figure = Figure()
