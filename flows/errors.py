@@ -9,7 +9,9 @@ OUR_PACKAGES = ("qunlearn", "flows", "tasks", "studies")
 
 
 def is_ours(error: BaseException) -> bool:
-    """Whether it is a ValueError that our own code raised, on purpose; one from within a library is unexpected."""
+    """Whether it is divergence, or a ValueError that our own code raised on purpose, and not one within a library."""
+    if _is_divergence(error):
+        return True
     if not isinstance(error, ValueError):
         return False
     frame = error.__traceback__
@@ -20,7 +22,13 @@ def is_ours(error: BaseException) -> bool:
     return module == "__main__" or module.partition(".")[0] in OUR_PACKAGES
 
 
-def tell(who: str, error: ValueError) -> None:
+def _is_divergence(error: BaseException) -> bool:
+    # The module brings PyTorch, which the command line does without: before its import nothing can have diverged.
+    loop = sys.modules.get("qunlearn.training.loop")
+    return loop is not None and isinstance(error, loop.DivergedError)
+
+
+def tell(who: str, error: Exception) -> None:
     """Print each line of the message to the standard error stream."""
     for line in str(error).splitlines():
         print(f"{who}: error: {line}", file=sys.stderr)

@@ -8,7 +8,7 @@ from prefect.futures import PrefectFuture, wait
 from flows.naming import flow_and_time
 from flows.stage import main, stage_run
 from qunlearn.evaluation.summary import assemble
-from tasks.comparison import check_references, comparisons
+from tasks.comparison import check_parameters, check_references, comparisons
 from tasks.evaluation import evaluate_cell, infer_cell
 from tasks.evaluation_cards import write_cards
 from tasks.evaluation_context import context as describe
@@ -25,6 +25,7 @@ def evaluate(params_file: str = "params.yaml") -> None:
     """Measure all models; write `metrics/evaluation.json` and the models' cards."""
     workspace = Workspace.open(params_file)
     manifests = {stage: read_manifest(workspace.models(stage)) for stage in MODEL_STAGES}
+    check_parameters(workspace, manifests)
     compared = comparisons(manifests)
     with stage_run("evaluate", workspace) as (store, run, context), scratch(workspace.root) as folder:
         Material.load(workspace).check_erased(workspace)

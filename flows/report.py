@@ -4,6 +4,7 @@ from prefect import flow
 
 from flows.naming import flow_and_time
 from flows.stage import main, stage_run
+from tasks.evaluated_models import cell_record
 from tasks.manifests import MODEL_STAGES, read_manifest
 from tasks.reporting import write_report
 from tasks.tracking.lineage import attach
@@ -17,7 +18,7 @@ def report(params_file: str = "params.yaml") -> None:
     with stage_run("report", workspace) as (store, run, _context):
         write_report(workspace, run, store.run(run.parent))
         cells = [cell for stage in MODEL_STAGES for cell in read_manifest(workspace.models(stage))]
-        attach(store, run.parent, [store.record_by_digest(c.sha256, cell=c.run_name).model_id for c in cells])
+        attach(store, run.parent, [cell_record(store, workspace, cell).model_id for cell in cells])
 
 
 if __name__ == "__main__":

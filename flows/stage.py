@@ -21,6 +21,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 from flows.errors import PlainErrors, is_ours, tell
 from flows.servers import prefect_api
 from qunlearn.config import ConfigError, Params, RunnerConfig
+from qunlearn.training import DivergedError
 from tasks.cells import CellContext
 from tasks.context import run_context
 from tasks.fingerprint import source_digest
@@ -89,7 +90,7 @@ def task_runner(config: RunnerConfig) -> TaskRunner:
 
 
 def main(stage: Flow[..., Any], arguments: list[str] | None = None) -> None:
-    """Run one stage from the command line; exit code 2 for parameters that cannot be used, 1 for other bad input."""
+    """Run one stage from the command line; exit code 2 for unusable parameters, 1 for other bad input or divergence."""
     parser = argparse.ArgumentParser(description=stage.__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="parameter file (%(default)s)")
     options = parser.parse_args(arguments)
@@ -103,7 +104,7 @@ def main(stage: Flow[..., Any], arguments: list[str] | None = None) -> None:
     try:
         with prefect_api(workspace.root):
             stage.with_options(task_runner=task_runner(workspace.params.runner))(str(options.params))
-    except ValueError as error:
+    except (ValueError, DivergedError) as error:
         if not is_ours(error):
             raise
         tell(stage.name, error)

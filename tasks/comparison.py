@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from qunlearn.config import ConfigError
 from tasks.manifests import MODEL_STAGES, Cell
 from tasks.tracking import CellRecord, Store
+from tasks.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,32 @@ class Comparison:
     cell: Cell
     original: Cell
     reference: Cell | None
+
+
+def check_parameters(workspace: Workspace, manifests: Mapping[str, Sequence[Cell]]) -> None:
+    """Refuse models of other methods or seeds than the parameters name: what is said about them would not hold.
+
+    Args:
+        manifests: the cells of each of `MODEL_STAGES`.
+
+    Raises:
+        ConfigError: naming the first stage to run again.
+    """
+    params = workspace.params
+    asked = {"pretrain": ["original"], "retrain": ["retrain"], "unlearn": sorted(params.unlearn)}
+    for stage in MODEL_STAGES:
+        path, fix = workspace.models(stage), f"run `dvc repro {stage}`"
+        methods = sorted({cell.method for cell in manifests[stage]})
+        if methods != asked[stage]:
+            wanted = ", ".join(asked[stage])
+            raise ConfigError(f"{path}: has models of {', '.join(methods)}, but params.yaml asks for {wanted}; {fix}")
+        for method in methods:
+            seeds = sorted(cell.seed for cell in manifests[stage] if cell.method == method)
+            if seeds != sorted(params.seeds):
+                raise ConfigError(
+                    f"{path}: has models {method} of the seeds {seeds}, "
+                    f"but params.yaml has seeds: {sorted(params.seeds)}; {fix}"
+                )
 
 
 def comparisons(manifests: Mapping[str, Sequence[Cell]]) -> list[Comparison]:

@@ -9,9 +9,23 @@ from torch import nn
 
 from qunlearn import checkpoint
 from qunlearn.data.splits import check_gate
-from tasks.manifests import Cell
+from tasks.manifests import Cell, read_choices
 from tasks.material import Material
-from tasks.tracking import Store
+from tasks.tracking import CellRecord, Store
+from tasks.tracking.records import settings_digest
+from tasks.workspace import Workspace
+
+
+def cell_record(store: Store, workspace: Workspace, cell: Cell) -> CellRecord:
+    """What made the cell's model: with the settings chosen for its method, where several gave the same weights.
+
+    Raises:
+        ConfigError: `models/unlearn.json` is missing or damaged.
+        MissingCheckpointError: no finished run made it.
+    """
+    chosen = read_choices(workspace.models("unlearn")).get(cell.method, {}).get("settings")
+    settings = None if chosen is None else settings_digest(chosen)
+    return store.record_by_digest(cell.sha256, cell=cell.run_name, settings=settings)
 
 
 def fetch_model(store: Store, cell: Cell, material: Material) -> tuple[nn.Module, Material]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from prefect import task
@@ -14,7 +16,7 @@ from qunlearn.evaluation.relearning import relearn
 from qunlearn.evaluation.suite import measure
 from tasks.cells import CellContext, dataset_inputs
 from tasks.comparison import Comparison
-from tasks.evaluated_models import fetch_model
+from tasks.evaluated_models import cell_record, fetch_model
 from tasks.manifests import Cell
 from tasks.material import Material, use_threads
 from tasks.outputs import SUBSETS, read_logits, subset_labels, subset_outputs, write_logits
@@ -54,7 +56,7 @@ def evaluate_cell(
     use_threads(params.runner.torch_threads)
     store = Store.open(params.tracking, root=workspace.root)
     material = Material.load(workspace)
-    made = store.record_by_digest(cell.sha256, cell=cell.run_name)
+    made = cell_record(store, workspace, cell)
     with store.cell(
         f"evaluate {cell.method} seed {cell.seed}",
         context.stage_run,
@@ -88,14 +90,15 @@ def _figures(
     """Metrics and statistics of the model."""
     params = workspace.params.evaluate
     logits, labels = read_logits(folder, compared.cell), subset_labels(material)
-    metrics = measure(
-        logits,
-        labels,
-        config=params,
-        forgotten_classes=material.split.manifest["forgotten_classes"],
-        reference=read_logits(folder, compared.reference) if compared.reference else None,
-        shadows=[read_logits(folder, shadow) for shadow in shadows] or None,
-    )
+    with naming(compared.cell):
+        metrics = measure(
+            logits,
+            labels,
+            config=params,
+            forgotten_classes=material.split.manifest["forgotten_classes"],
+            reference=read_logits(folder, compared.reference) if compared.reference else None,
+            shadows=[read_logits(folder, shadow) for shadow in shadows] or None,
+        )
     original, _ = fetch_model(store, compared.original, material)
     model, own = fetch_model(store, compared.cell, material)
     moved = drifts(original, model)
@@ -107,6 +110,19 @@ def _figures(
         known = accuracy(read_logits(folder, compared.original)["forget"], labels["forget"])
         target = max(0.0, known - RELEARN_POINTS)
         forget = own.indices("train", "forget")
-        back = relearn(model, own.pool, forget, target=target, config=params.relearn, seed=params.seed)
+        with naming(compared.cell):
+            back = relearn(model, own.pool, forget, target=target, config=params.relearn, seed=params.seed)
         metrics["relearn_steps"], stats["relearn_reached"] = float(back.steps), back.reached
     return metrics, stats
+
+
+@contextmanager
+def naming(cell: Cell) -> Iterator[None]:
+    """Put the model's name before the message of a ValueError that the library raised on purpose."""
+    try:
+        yield
+    except ValueError as error:
+        raised_in = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)][-1]
+        if raised_in.partition(".")[0] != "qunlearn":
+            raise
+        raise ValueError(f"{cell.run_name}: {error}") from None

@@ -8,6 +8,7 @@ from typing import Any
 from qunlearn.quantization.convert import FLOAT_BITS
 from tasks.manifests import Cell
 from tasks.tracking import Store
+from tasks.tracking.records import settings_digest
 
 
 def write_cards(store: Store, evaluation: Mapping[str, Any]) -> None:
@@ -16,7 +17,9 @@ def write_cards(store: Store, evaluation: Mapping[str, Any]) -> None:
     bits = described_bits(evaluation["context"]["audit"])
     for cell in evaluation["cells"]:
         made = Cell(cell["method"], cell["seed"], cell["stats"]["sha256"])
-        record = store.record_by_digest(made.sha256, cell=made.run_name)
+        chosen = evaluation["context"]["methods"].get(made.method, {}).get("settings")
+        settings = None if chosen is None else settings_digest(chosen)
+        record = store.record_by_digest(made.sha256, cell=made.run_name, settings=settings)
         store.write_card(record, evaluation_row=rows[made.method], cell=cell, bits=bits)
 
 

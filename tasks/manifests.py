@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from qunlearn.config import ConfigError
 from tasks.files import read_json, write_json
 
 MODEL_STAGES = ("pretrain", "retrain", "unlearn")
+FORMAT = 1
 
 
 @dataclass(frozen=True, order=True)
@@ -39,7 +41,7 @@ def write_manifest(path: Path, cells: list[Cell], choices: Mapping[str, Mapping[
             no choice of settings.
     """
     content: dict[str, Any] = {
-        "format": 1,
+        "format": FORMAT,
         "cells": {c.name: {"method": c.method, "seed": c.seed, "sha256": c.sha256} for c in cells},
     }
     if choices is not None:
@@ -51,9 +53,14 @@ def read_manifest(path: Path) -> list[Cell]:
     """Raises ConfigError when the stage that writes the file has not run, or the file is not a manifest."""
     content = read_json(path, made_by=path.stem)
     try:
-        return [Cell(c["method"], c["seed"], c["sha256"]) for c in content["cells"].values()]
+        cells = [Cell(c["method"], c["seed"], c["sha256"]) for c in content["cells"].values()]
     except (KeyError, TypeError, AttributeError):
         raise _not_a_manifest(path) from None
+    if content.get("format") != FORMAT or not cells or not all(map(_is_sound, cells)):
+        raise _not_a_manifest(path)
+    if len({cell.name for cell in cells}) < len(cells):
+        raise _not_a_manifest(path)
+    return cells
 
 
 def read_choices(path: Path) -> dict[str, dict[str, Any]]:
@@ -80,6 +87,16 @@ def read_by_seed(path: Path, seeds: Sequence[int]) -> dict[int, Cell]:
             f"{path}: has models of the seeds {sorted(cells)}, none of {missing}; run `dvc repro {path.stem}`"
         )
     return cells
+
+
+def _is_sound(cell: Cell) -> bool:
+    """Whether the values, which come from a file, are of the types that the class says."""
+    return (
+        isinstance(cell.method, str)
+        and type(cell.seed) is int
+        and isinstance(cell.sha256, str)
+        and re.fullmatch(r"[0-9a-f]{64}", cell.sha256) is not None
+    )
 
 
 def _not_a_manifest(path: Path) -> ConfigError:

@@ -1,6 +1,7 @@
 """A folder for what tasks hand to each other within one stage: logits of people's data, which must not stay.
 
-It is removed when the stage ends, also after an error. What a killed process left is removed by the next stage.
+It is removed when the stage ends, also after an error. What a killed process left is removed when this is entered
+again: by the next `evaluate`.
 """
 
 from __future__ import annotations

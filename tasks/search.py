@@ -18,6 +18,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 
 from qunlearn.config import ConfigError, Strict
+from qunlearn.data import imageset
+from qunlearn.data.splits import load_split
 from qunlearn.unlearning import Candidate, Choice
 from tasks.cells import CellContext
 from tasks.manifests import Cell
@@ -95,30 +97,84 @@ def select(
         originals, retrained: by seed. Only a method with `oracle: true` looks at the retrained model.
 
     Raises:
-        ConfigError: all candidates of a method diverged.
+        ConfigError: all candidates of a method diverged, a line for each; or no validation image can score a search.
     """
+    asked = [choice for choice in choices.values() if choice.candidates]
+    _check_validation(workspace, [choice.method for choice in asked if not choice.oracle])
     seed = workspace.params.seeds[0]
-    with ExitStack() as runs:
-        searches = [
-            _Search(store, workspace, choice, runs.enter_context(_open(store, workspace, context, choice)))
-            for choice in choices.values()
-            if choice.candidates
-        ]
-        trials = [search.submit(context, originals[seed]) for search in searches]
-        found = {
-            search.choice.method: search.decide(submitted, originals[seed], retrained.get(seed))
-            for search, submitted in zip(searches, trials, strict=True)
-        }
-    for search in searches:
-        # Only now: when a run ends, the store writes a description of its own.
-        search.describe(found[search.choice.method])
+    with ExitStack() as all_runs:
+        searches: list[tuple[_Search, ExitStack]] = []
+        for choice in asked:
+            own = all_runs.enter_context(ExitStack())
+            run = own.enter_context(_open(store, workspace, context, choice))
+            searches.append((_Search(store, workspace, choice, run), own))
+        trials = [search.submit(context, originals[seed]) for search, _ in searches]
+        found = _decisions(searches, trials, originals[seed], retrained.get(seed))
     return {name: found.get(name) or Selection(choice, choice.base) for name, choice in choices.items()}
+
+
+def _decisions(
+    searches: Sequence[tuple[_Search, ExitStack]],
+    trials: Sequence[Sequence[PrefectFuture[Outcome]]],
+    original: Cell,
+    retrained: Cell | None,
+) -> dict[str, Selection]:
+    """What each search found, by method. One without a result fails alone; it is told when all have ended.
+
+    Args:
+        searches: each with what ends its run.
+    """
+    found: dict[str, Selection] = {}
+    problems: dict[str, None] = {}
+    for (search, run), submitted in zip(searches, trials, strict=True):
+        try:
+            with run:
+                selection = search.decide(submitted, original, retrained)
+        except ConfigError as error:
+            problems[str(error)] = None
+            continue
+        # Only now: when a run ends, the store writes a description of its own.
+        search.describe(selection)
+        found[search.choice.method] = selection
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return found
 
 
 def best(scores: Sequence[Score]) -> int | None:
     """Position of the lowest score, the first of equals; None where there is none."""
     known = [(score.value, place) for place, score in enumerate(scores) if score.value is not None]
     return min(known)[1] if known else None
+
+
+def _check_validation(workspace: Workspace, methods: Sequence[str]) -> None:
+    """Refuse, before anything is computed, searches that no validation image could score.
+
+    Args:
+        methods: those that are searched on validation images.
+
+    Raises:
+        ConfigError: no validation image is of a class of the forget set, or none lies outside the forgotten classes.
+    """
+    if not methods:
+        return
+    image_set, split = imageset.load(workspace.prepared), load_split(workspace.splits)
+    labels = image_set.targets(split.manifest["target"])
+    forget = set(labels[split.indices(image_set, partition="train", subset="forget").numpy()].tolist())
+    validation = set(labels[split.indices(image_set, partition="validation").numpy()].tolist())
+    start = ", ".join(f"unlearn.{name}.grid" for name in methods)
+    start += f": cannot be searched with split.validation = {split.manifest['validation']}"
+    if not forget & validation:
+        raise ConfigError(
+            f"{start}: validation images are of classes {sorted(validation)}, forget images of {sorted(forget)}, with "
+            "none in common; raise split.validation, or take the grid out"
+        )
+    forgotten = set(split.manifest["forgotten_classes"] or ())
+    if validation <= forgotten:
+        raise ConfigError(
+            f"{start}: no validation image lies outside the forgotten classes {sorted(forgotten)}; "
+            "raise split.validation, forget fewer classes, or take the grid out"
+        )
 
 
 def _open(store: Store, workspace: Workspace, context: CellContext, choice: Choice) -> AbstractContextManager[Run]:

@@ -26,7 +26,8 @@ from tasks.material import Material, use_threads
 from tasks.peak_memory import peak_memory, warm_up
 from tasks.tracking import CellRecord, Run, Store
 from tasks.tracking.names import SEARCH_TAG, TRIAL_TAG, trial_name
-from tasks.tracking.records import FINGERPRINT_TAG
+from tasks.tracking.records import FINGERPRINT_TAG, settings_digest
+from tasks.tracking.run import SETTINGS_TAG
 from tasks.workspace import Workspace, derived_seed
 
 DIVERGED_TAG = "diverged"
@@ -120,7 +121,10 @@ def unlearned(workspace: Workspace, context: CellContext, assignment: Assignment
         store.run(context.stage_run).tag({f"reused.{slot}": diverged.run_id})
         return diverged
     origin = store.record_by_digest(assignment.parent.sha256, cell=assignment.parent.run_name)
-    tags = context.tags(assignment.method, assignment.seed)
+    tags = {
+        **context.tags(assignment.method, assignment.seed),
+        SETTINGS_TAG: settings_digest(assignment.config.model_dump(mode="json")),
+    }
     try:
         with store.cell(
             assignment.name, context.stage_run, fingerprint=mark, params=settings, tags=tags, label=assignment.label

@@ -164,7 +164,8 @@ def load(path: Path | str = "params.yaml") -> Params:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}; run in the repository's root or name the file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
+        # Bytes that are no text, and values that no Python object can hold: a month 13, an integer of 5000 digits.
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: must be a mapping of blocks, found {type(content).__name__}")

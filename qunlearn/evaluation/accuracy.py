@@ -30,5 +30,8 @@ def accuracy_without(logits: Floats, labels: Ints, classes: Sequence[int]) -> fl
         raise ValueError(f"forgotten classes {unknown} do not exist; there are classes 0 to {logits.shape[1] - 1}")
     kept = ~np.isin(labels, np.asarray(classes, dtype=np.int64))
     if not kept.any():
-        raise ValueError(f"no sample lies outside the forgotten classes {sorted(classes)}; forget fewer classes")
+        raise ValueError(
+            f"none of the {len(labels)} samples lies outside the forgotten classes {sorted(classes)}; forget fewer "
+            "classes, or raise split.validation or split.test, whichever these samples are of"
+        )
     return accuracy(logits[kept], labels[kept])

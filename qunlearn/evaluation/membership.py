@@ -8,6 +8,7 @@ samples directly; 0.5 and the false positive rate itself mean that they cannot b
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import numpy as np
 from sklearn.svm import SVC
@@ -47,28 +48,33 @@ def svc_attacks(logits: Mapping[str, Floats], labels: Mapping[str, Ints]) -> dic
     }
 
 
-def matched(forget_labels: Ints, test_labels: Ints, *, seed: int) -> tuple[Ints, Ints]:
-    """Positions of equally many forget and test samples with the same class mix.
+def matched(
+    forget_labels: Ints, other_labels: Ints, *, seed: int, other: Literal["test", "validation"] = "test"
+) -> tuple[Ints, Ints]:
+    """Positions of equally many forget and other samples with the same class mix.
 
     Of each class as many are drawn from both, without replacement, as the rarer side has.
 
+    Args:
+        other: name of the other set, for the message.
+
     Returns:
-        (positions in forget, positions in test), both [M], shuffled.
+        (positions in forget, positions in the other set), both [M], shuffled.
 
     Raises:
         ValueError: the two have no class in common.
     """
     generator = np.random.default_rng(seed)
     chosen: list[tuple[Ints, Ints]] = []
-    for label in np.intersect1d(forget_labels, test_labels):
-        own, other = np.flatnonzero(forget_labels == label), np.flatnonzero(test_labels == label)
-        count = min(len(own), len(other))
-        chosen.append((generator.permutation(own)[:count], generator.permutation(other)[:count]))
+    for label in np.intersect1d(forget_labels, other_labels):
+        own, unseen = np.flatnonzero(forget_labels == label), np.flatnonzero(other_labels == label)
+        count = min(len(own), len(unseen))
+        chosen.append((generator.permutation(own)[:count], generator.permutation(unseen)[:count]))
     if not chosen:
         raise ValueError(
-            f"forget set (classes {np.unique(forget_labels).tolist()}) and test set (classes "
-            f"{np.unique(test_labels).tolist()}) have no class in common; "
-            "membership needs test samples of the forgotten classes"
+            f"forget set (classes {np.unique(forget_labels).tolist()}) and {other} set (classes "
+            f"{np.unique(other_labels).tolist()}) have no class in common; "
+            f"membership needs {other} samples of the forgotten classes; raise split.{other}"
         )
     own_side, other_side = (np.concatenate(side) for side in zip(*chosen, strict=True))
     return generator.permutation(own_side), generator.permutation(other_side)

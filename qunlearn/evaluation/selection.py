@@ -66,7 +66,7 @@ def estimated_gap(
     terms["retain_term"] = abs(accuracy(*retain) - accuracy(original["retain"], labels["retain"]))
     before = accuracy_without(original["validation"], labels["validation"], classes)
     terms["validation_term"] = abs(accuracy_without(*validation, classes) - before)
-    own, other = matched(labels["forget"], labels["validation"], seed=seed)
+    own, other = matched(labels["forget"], labels["validation"], seed=seed, other="validation")
     inside, outside = -losses(*forget)[own], -losses(*validation)[other]
     terms["membership_term"] = 100.0 * abs(auc(inside, outside) - 0.5)
     return {**terms, "estimated_gap": float(np.mean(list(terms.values())))}

@@ -31,10 +31,12 @@ def assemble(cells: Iterable[Mapping[str, Any]], context: Mapping[str, Any]) -> 
     Args:
         cells: each with `method`, `seed`, `scenario`, `metrics` (see `suite.measure`), `stats` (see `cost.cost_ratios`)
             and `run_id`.
-        context: what was run; kept as it is. `context["methods"][method]` holds `selected_by` and `data_access`.
+        context: what was run; kept as it is. `context["methods"][method]` holds `selected_by` and `data_access`;
+            evaluations of earlier versions have no `methods`.
 
     Raises:
-        ValueError: no cells, a cell twice, a missing key, cells of several scenarios, a seed without retrained model.
+        ValueError: no cells, a cell twice, a missing key, cells of several scenarios, a seed without retrained model,
+            a method that `context["methods"]` does not have.
     """
     checked = [_check(cell) for cell in cells]
     retrained = {cell["seed"]: cell for cell in checked if cell["method"] == REFERENCE}
@@ -108,7 +110,14 @@ def _row(method: str, cells: Sequence[Cell], retrained: Mapping[int, Cell], floo
 def _chosen_on(method: str, context: Mapping[str, Any]) -> dict[str, Any]:
     if method in _TRAINED_ON:
         return {"selected_by": None, "data_access": list(_TRAINED_ON[method])}
-    known = context.get("methods", {}).get(method, {})
+    if "methods" not in context:
+        return {}
+    if method not in context["methods"]:
+        raise ValueError(
+            f"method {method}: context has no entry that says how its settings were chosen, "
+            f"only of {', '.join(context['methods']) or 'none'}; run `dvc repro unlearn`"
+        )
+    known = context["methods"][method]
     return {key: known[key] for key in ("selected_by", "data_access") if key in known}
 
 

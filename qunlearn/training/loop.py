@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,16 @@ class DivergedError(RuntimeError):
             f"training diverged in epoch {epoch} of {epochs} at learning rate {learning_rate:.3g}: {found}; "
             "lower training.learning_rate or raise training.warmup_epochs"
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # It travels from worker processes; an exception is otherwise rebuilt from its message alone.
+        return _rebuilt, (type(self), str(self), self.epoch, self.learning_rate)
+
+
+def _rebuilt(kind: type[DivergedError], message: str, epoch: int, learning_rate: float) -> DivergedError:
+    error = kind.__new__(kind, message)
+    error.epoch, error.learning_rate = epoch, learning_rate
+    return error
 
 
 @dataclass(frozen=True)

@@ -209,6 +209,10 @@ class _Block:
             if line.startswith((f"{own} ", f"{own}.", f"{own}:")):
                 text = f"{start}.grid.{name}[{place}]{line.removeprefix(own)}"
                 return text, text
+            if line.startswith(f"{start}: {name} = "):
+                # A check of the whole block, which names the setting itself.
+                text = f"{start}.grid.{name}[{place}]{line.removeprefix(f'{start}: {name}')}"
+                return text, text
         if line.startswith(f"{start}: "):
             point = ", ".join(f"{name}[{place}] = {values[name]!r}" for name, place in places.items())
             return line, f"{start}.grid: {point}{line.removeprefix(start)}"

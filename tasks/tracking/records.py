@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from mlflow.exceptions import MlflowException
 
 from tasks.tracking.checkpoints import DIGEST_TAG, MissingCheckpointError, is_intact, models_with
 from tasks.tracking.connection import Connection, TrackingError, is_code
-from tasks.tracking.run import TABLES
+from tasks.tracking.run import SETTINGS_TAG, TABLES
 
 FINGERPRINT_TAG = "fingerprint"
 
@@ -52,27 +53,48 @@ def find_cell(connection: Connection, fingerprint: str) -> CellRecord | None:
 
 
 def record_by_digest(
-    connection: Connection, digest: str, *, stage: str | None = None, cell: str | None = None
+    connection: Connection,
+    digest: str,
+    *,
+    stage: str | None = None,
+    cell: str | None = None,
+    settings: str | None = None,
 ) -> CellRecord:
-    """The newest finished cell that made these weights. Its bytes may be gone.
+    """The newest finished cell that made these weights and has its bytes, else the newest. Its bytes may be gone.
 
     Args:
         stage, cell: only cells of this stage, of this name. Two cells can make the same weights, e.g. a method of
             strength zero.
+        settings: only cells with settings of this `settings_digest`, where there are any; else those of earlier
+            versions, which do not tell their settings; else any.
 
     Raises:
         MissingCheckpointError: there is none.
     """
     wanted = {"stage": stage, "cell": cell}
-    for model in models_with(connection, digest):
-        if all(value is None or model.tags.get(key) == value for key, value in wanted.items()):
-            run = connection.client.get_run(str(model.source_run_id))
-            if run.info.status == "FINISHED":
-                return _record(run, model)
+    made = [
+        (run, model)
+        for model in models_with(connection, digest)
+        if all(value is None or model.tags.get(key) == value for key, value in wanted.items())
+        and (run := connection.client.get_run(str(model.source_run_id))).info.status == "FINISHED"
+    ]
+    if found := _with_settings(made, settings):
+        # Reading all bytes takes long, so only where there is something to choose between.
+        intact = (one for one in found if len(found) > 1 and is_intact(connection, one[1]))
+        return _record(*next(intact, found[0]))
     which = "".join(f", {key} {value!r}" for key, value in wanted.items() if value is not None)
     raise MissingCheckpointError(
         f"weights {digest}{which}: no finished run in this store made them; run the stage that makes them"
     )
+
+
+def settings_digest(settings: Mapping[str, Any]) -> str:
+    """By which `record_by_digest` tells cells with equal weights apart.
+
+    Args:
+        settings: of the method, complete, as plain JSON values.
+    """
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def cell_table(connection: Connection, record: CellRecord, name: str) -> dict[str, np.ndarray]:
@@ -111,6 +133,16 @@ def _model(connection: Connection, model_id: str) -> LoggedModel | None:
         if not is_code(error, "RESOURCE_DOES_NOT_EXIST"):
             raise
         return None
+
+
+def _with_settings(
+    made: Sequence[tuple[MlflowRun, LoggedModel]], settings: str | None
+) -> Sequence[tuple[MlflowRun, LoggedModel]]:
+    if settings is None:
+        return made
+    same = [one for one in made if one[1].tags.get(SETTINGS_TAG) == settings]
+    unknown = [one for one in made if SETTINGS_TAG not in one[1].tags]
+    return same or unknown or made
 
 
 def _record(run: MlflowRun, model: LoggedModel) -> CellRecord:

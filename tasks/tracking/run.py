@@ -32,6 +32,9 @@ METRICS_A_CALL = 1000
 ENTRIES_A_CALL = 100
 """MLflow's limits of one log_batch."""
 
+SETTINGS_TAG = "settings_sha256"
+"""Of a run and its model: sha256 of the settings it was made with, where equal weights can have several."""
+
 EPOCH_PREFIX = "epoch/"
 TABLES = "tables"
 FIGURES = "figures"
@@ -186,7 +189,7 @@ class Run:
             ValueError: the folder does not hold the weights that `digest` names.
         """
         client = self.connection.client
-        mine = {key: self.tags[key] for key in ("stage", "fingerprint") if key in self.tags}
+        mine = {key: self.tags[key] for key in ("stage", "fingerprint", SETTINGS_TAG) if key in self.tags}
         shown = {**mine, "cell": self.name, **tags}
         recorded = recorded_digests(folder, digest=digest)
         model = client.create_logged_model(

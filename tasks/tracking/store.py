@@ -186,9 +186,11 @@ class Store:
         """The newest FINISHED run with this fingerprint whose checkpoint bytes still exist and verify."""
         return records.find_cell(self.connection, fingerprint)
 
-    def record_by_digest(self, digest: str, *, stage: str | None = None, cell: str | None = None) -> CellRecord:
+    def record_by_digest(
+        self, digest: str, *, stage: str | None = None, cell: str | None = None, settings: str | None = None
+    ) -> CellRecord:
         """The newest finished cell that made the weights with this sha256; MissingCheckpointError if there is none."""
-        return records.record_by_digest(self.connection, digest, stage=stage, cell=cell)
+        return records.record_by_digest(self.connection, digest, stage=stage, cell=cell, settings=settings)
 
     def cell_table(self, record: CellRecord, name: str) -> dict[str, np.ndarray]:
         """The columns of a table that a cell kept with `Run.table`."""

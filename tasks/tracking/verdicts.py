@@ -84,6 +84,10 @@ def _gap(row: Mapping[str, Any], cell: Mapping[str, Any]) -> str:
     if own is None or average is None:
         return "It has no gap to retraining: it was retrained."
     text = f"Average gap to retraining: **{own:.2f} points**, mean of the seeds {average:.2f}"
-    if not ratio:
+    if ratio is None and len(row["seeds"]) > 1:
+        return f"{text}; the noise floor is 0, retrained models do not differ, so there is no ratio to it."
+    if ratio is None:
         return f"{text}; no noise floor, which needs two seeds."
+    if ratio == 0.0:
+        return f"{text}; that is 0.0 times the noise floor between retrained models."
     return f"{text}; that is {ratio:.1f} times the noise floor of {average / ratio:.2f} between retrained models."

@@ -241,6 +241,8 @@ def test_file_is_read(tmp_path):
         (b"data: [1\n", "not valid YAML"),
         (b"\xff\xfe\xfa", "not valid YAML"),
         (b"data: !!python/object:os.system {}\n", "not valid YAML"),
+        pytest.param(b"seeds: [" + b"1" * 5000 + b"]\n", "not valid YAML", id="5000 digits"),
+        (b"data: 2026-13-01\n", "not valid YAML"),
     ],
 )
 def test_unreadable_file_is_one_line_with_its_name(tmp_path, content, message):

@@ -141,6 +141,13 @@ def test_matching_draws_without_replacement_and_repeats_by_seed(forget, test, se
     assert (own == again).all()
 
 
+@pytest.mark.parametrize("other", ["test", "validation"])
+def test_sets_without_a_common_class_are_named_with_the_setting_to_raise(other):
+    message = rf"forget set \(classes \[0\]\) and {other} set \(classes \[1\]\) .*; raise split\.{other}"
+    with pytest.raises(ValueError, match=message):
+        matched(np.array([0]), np.array([1, 1]), seed=0, other=other)
+
+
 # --- AUC and TPR -----------------------------------------------------------------------------------------------------
 
 

@@ -107,6 +107,13 @@ def test_every_term_is_a_distance_in_points(scenario, lift, seed):
     assert all(0.0 <= value <= 100.0 for value in gap(scenario, [1], logits=logits, seed=seed).values())
 
 
+def test_validation_without_a_forgotten_class_is_told_of_by_its_own_name(monkeypatch):
+    monkeypatch.setitem(LABELS, "validation", np.zeros(4, dtype=np.int64))
+    monkeypatch.setitem(LABELS, "forget", np.ones(4, dtype=np.int64))
+    with pytest.raises(ValueError, match=r"and validation set \(classes \[0\]\) .* raise split\.validation"):
+        gap("class", [1])
+
+
 def test_what_cannot_be_estimated_is_refused_by_name():
     with pytest.raises(ValueError, match="scenario 'sub' is unknown; there are random, ids"):
         gap("sub")

@@ -80,15 +80,20 @@ def test_reference_and_original_have_rows_like_the_others():
 
 
 def test_rows_say_how_settings_were_chosen_and_what_a_method_saw():
-    context = {
-        "methods": {"oeu": {"title": "OEU", "selected_by": "validation", "data_access": ["retain", "validation"]}}
-    }
+    oeu = {"title": "OEU", "selected_by": "validation", "data_access": ["retain", "validation"]}
+    context = {"methods": {"oeu": oeu, "fine_tune": {"title": "of an earlier version"}}}
     summary = rows(assemble(experiment(), context))
 
     assert (summary["oeu"]["selected_by"], summary["oeu"]["data_access"]) == ("validation", ["retain", "validation"])
     assert (summary["original"]["selected_by"], summary["original"]["data_access"]) == (None, ["forget", "retain"])
     assert (summary["retrain"]["selected_by"], summary["retrain"]["data_access"]) == (None, ["retain"])
     assert not {"selected_by", "data_access"} & summary["fine_tune"].keys()
+
+
+def test_method_without_an_entry_is_refused_where_methods_have_entries():
+    with pytest.raises(ValueError, match=r"method fine_tune: .* only of oeu; run `dvc repro unlearn`"):
+        assemble(experiment(), {"methods": {"oeu": {"selected_by": "oracle"}}})
+    assert "selected_by" not in rows(assemble(experiment(), {}))["fine_tune"]
 
 
 def test_memory_is_compared_with_retraining_of_the_same_seed():

@@ -130,6 +130,16 @@ CASES: dict[str, tuple[str, Callable[[Path], None], list[str]]] = {
         text("data/erased.txt", "all-000001-0123456789ab\n"),
         ["erased"],
     ),
+    "method left out after unlearning": (
+        "evaluate",
+        params(unlearn={"oeu": {"epochs": 1}, "qmul": {"epochs": 1}}),
+        ["unlearn.json", "fine_tune, oeu, qmul", "params.yaml asks for oeu, qmul", "dvc repro unlearn"],
+    ),
+    "seeds changed without training again": (
+        "evaluate",
+        params(seeds=[0]),
+        ["pretrain.json", "[0, 1]", "seeds: [0];", "dvc repro pretrain"],
+    ),
     "bits changed without training again": (
         "unlearn",
         params(quantization__weight_bits=2),

@@ -12,14 +12,19 @@ import pytest
 import yaml
 from small_pipeline import SMALL, write_params
 
-from qunlearn.config import TrackingConfig
+from qunlearn.config import EvaluateConfig, TrackingConfig
+from qunlearn.evaluation import measure
+from tasks.evaluated_models import cell_record
+from tasks.evaluation import naming
 from tasks.evaluation_cards import write_cards
 from tasks.evaluation_context import methods_used
-from tasks.manifests import read_manifest
+from tasks.manifests import Cell, read_choices, read_manifest
 from tasks.material import Material
 from tasks.outputs import SUBSETS, subset_labels
 from tasks.scratch import FOLDER
 from tasks.tracking import Store
+from tasks.tracking.records import settings_digest
+from tasks.tracking.run import SETTINGS_TAG
 from tasks.workspace import Workspace
 
 RunStage = Callable[[str, Path], None]
@@ -210,6 +215,36 @@ def test_every_model_gets_a_card_with_its_own_cell_and_its_methods_row(evaluatio
         assert given["cell"]["stats"]["sha256"] == digest
         assert given["evaluation_row"]["method"] == given["cell"]["method"]
         assert given["bits"] == "W4A4, edges W8A8"
+
+
+def test_cost_is_that_of_the_chosen_settings_when_others_gave_the_same_weights(finished, tmp_path):
+    workspace, store = Workspace.open(finished / "params.yaml"), Store.open(TrackingConfig(), root=finished)
+    cell = next(cell for cell in _cells(finished, "unlearn") if cell.name == "qmul/0")
+    made = store.record_by_digest(cell.sha256, cell=cell.run_name)
+    chosen = read_choices(workspace.models("unlearn"))["qmul"]["settings"]
+    assert made.tags[SETTINGS_TAG] == settings_digest(chosen)
+    folder = store.fetch(cell.sha256, tmp_path / "model")
+    other = {SETTINGS_TAG: settings_digest({**chosen, "epochs": 9})}
+    with store.cell(cell.run_name, made.tags["mlflow.parentRunId"], fingerprint=None, params={}, tags=other) as run:
+        model_id = run.output_model(folder, name="other", digest=cell.sha256, tags={})
+    try:
+        assert store.record_by_digest(cell.sha256, cell=cell.run_name).run_id == run.id
+        assert cell_record(store, workspace, cell) == made
+    finally:
+        store.connection.client.delete_logged_model(model_id)
+        store.connection.client.delete_run(run.id)
+
+
+def test_error_in_a_figure_names_the_model_and_one_of_a_library_stays_as_it_is():
+    broken = {name: np.full((4, 3), np.nan) for name in ("forget", "retain", "test")}
+    labels = {name: np.zeros(4, dtype=np.int64) for name in broken}
+    cell = Cell("oeu", 1, "a" * 64)
+    with pytest.raises(ValueError, match=r"^oeu seed 1: logits of the forget set hold NaN"), naming(cell):
+        measure(broken, labels, config=EvaluateConfig(bootstrap=0))
+    with pytest.raises(ValueError, match=r"^operands could not be broadcast"), naming(cell):
+        _ = np.zeros(3) + np.zeros(2)
+    with pytest.raises(ValueError, match=r"^invalid literal"), naming(cell):
+        int("x")
 
 
 def _cells(folder: Path, stage: str):

@@ -70,6 +70,31 @@ def test_file_without_models_is_no_manifest(tmp_path, content):
         read_manifest(path)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content.pop("format"),
+        lambda content: content.update(format=2),
+        lambda content: content["cells"].clear(),
+        lambda content: content["cells"]["oeu/0"].update(sha256="abc"),
+        lambda content: content["cells"]["oeu/0"].update(sha256="A" * 64),
+        lambda content: content["cells"]["oeu/0"].update(sha256=None),
+        lambda content: content["cells"]["oeu/0"].update(seed="0"),
+        lambda content: content["cells"]["oeu/0"].update(seed=True),
+        lambda content: content["cells"]["oeu/0"].update(method=["oeu"]),
+        lambda content: content["cells"].update(again=content["cells"]["oeu/0"]),
+    ],
+)
+def test_values_that_no_stage_writes_are_refused(tmp_path, change):
+    path = tmp_path / "unlearn.json"
+    write_manifest(path, CELLS)
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ConfigError, match=r"unlearn.json: not a manifest of models; run `dvc repro unlearn`"):
+        read_manifest(path)
+
+
 @pytest.mark.parametrize("content", ['{"choices": []}', '{"choices": {"oeu": 3}}'])
 def test_choices_of_another_form_are_refused(tmp_path, content):
     path = tmp_path / "unlearn.json"

@@ -1,6 +1,7 @@
 """The loop: equal to slow references, and what a projection promises on a real quantized network."""
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from qunlearn.quantization import bypass, layer_blocks, parameter_groups
 from qunlearn.training import DivergedError
 from qunlearn.unlearning import resolve, run
 from qunlearn.unlearning.directions import Orthogonal, Sum
-from qunlearn.unlearning.engine import Engine
+from qunlearn.unlearning.engine import Engine, UnlearningDivergedError
 from qunlearn.unlearning.layout import Layout
 from qunlearn.unlearning.objectives import Objective, cross_entropy, entropy_loss
 from qunlearn.unlearning.plans import paired, single
@@ -299,3 +300,16 @@ def test_a_step_reads_no_figure_from_the_device(problem, make_network, monkeypat
     loop._step(parts, 1, last=False)
     monkeypatch.undo()
     assert read == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DivergedError(epoch=2, epochs=5, loss=float("nan"), learning_rate=0.1),
+        UnlearningDivergedError(method="oeu", epoch=2, what="a weight", learning_rate=0.1),
+    ],
+)
+def test_a_divergence_travels_between_processes(error):
+    found = pickle.loads(pickle.dumps(error))
+    assert type(found) is type(error)
+    assert (str(found), found.epoch, found.learning_rate) == (str(error), 2, 0.1)

@@ -102,9 +102,9 @@ def test_impossible_combination_names_all_its_places():
     ]
 
 
-def test_switch_in_place_of_a_number_is_refused():
-    (line,) = complaint(grid={"learning_rate": [0.1, True]})
-    assert line.startswith("params.yaml: unlearn.oeu.grid: learning_rate[1] = True: ")
+def test_switch_in_place_of_a_number_is_refused_once_and_at_its_place():
+    (line,) = complaint(grid={"learning_rate": [0.1, True], "epochs": [1, 2]})
+    assert line.startswith("params.yaml: unlearn.oeu.grid.learning_rate[1] = True: true and false ")
 
 
 @pytest.mark.parametrize(

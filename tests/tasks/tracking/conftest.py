@@ -7,6 +7,7 @@ import pytest
 
 from qunlearn.config import TrackingConfig
 from tasks.tracking import Store
+from tasks.tracking.run import SETTINGS_TAG
 
 
 @pytest.fixture(scope="session")
@@ -53,12 +54,13 @@ def checkpoint(tmp_path, unique):
 def make_cell(store, unique, checkpoint):
     """Runs a finished cell with a model, in a pipeline of its own; returns its record."""
 
-    def make(name="oeu seed 0", *, where=store, parents=(), content=None, mark=None, stage="unlearn"):
+    def make(name="oeu seed 0", *, where=store, parents=(), content=None, mark=None, stage="unlearn", settings=None):
         mark = mark or unique()
+        tags = {"stage": stage} if settings is None else {"stage": stage, SETTINGS_TAG: settings}
         folder, digest = checkpoint(content)
         with (
             where.stage(stage, where.pipeline(unique(), params={})) as above,
-            where.cell(name, above.id, fingerprint=mark, params={"seed": 0}, tags={"stage": stage}) as run,
+            where.cell(name, above.id, fingerprint=mark, params={"seed": 0}, tags=tags) as run,
         ):
             run.dataset("digits", digest="1" * 32 + ".dir", source="data/prepared", context="training")
             run.dataset("split-random", digest="2" * 32 + ".dir", source="data/splits", context="training")

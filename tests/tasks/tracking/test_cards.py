@@ -132,6 +132,21 @@ def test_one_seed_has_neither_margin_nor_noise_floor(store, models):
     assert "±" not in text
 
 
+@pytest.mark.parametrize(
+    ("ratio", "words"),
+    [
+        (0.0, "that is 0.0 times the noise floor between retrained models"),
+        (None, "the noise floor is 0, retrained models do not differ"),
+    ],
+)
+def test_no_gap_and_no_noise_over_several_seeds_are_told_apart(store, models, ratio, words):
+    row = ROW | {"gap_ratio": ratio, "mean": ROW["mean"] | {"average_gap": 0.0 if ratio == 0.0 else 3.0}}
+    store.write_card(models[1], evaluation_row=row, cell=CELL, bits="W4A4")
+    text = card(store, models[1])
+    assert words in text
+    assert "needs two seeds" not in text
+
+
 def test_the_retrained_model_is_its_own_reference(store, models):
     mean = {name: value for name, value in ROW["mean"].items() if name != "average_gap"}
     row = ROW | {"method": "retrain", "verdict": "reference", "verdicts": {}, "gap_ratio": None, "mean": mean}

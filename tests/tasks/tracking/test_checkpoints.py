@@ -7,8 +7,10 @@ import pytest
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.file_utils import local_file_uri_to_path
 
-from tasks.tracking import MissingCheckpointError
+from tasks.tracking import MissingCheckpointError, records
 from tasks.tracking.checkpoints import file_digests
+from tasks.tracking.records import settings_digest
+from tasks.tracking.run import SETTINGS_TAG
 
 
 def bytes_of(store, record):
@@ -91,8 +93,36 @@ def test_another_model_with_the_same_weights_stands_in(store, make_cell, tmp_pat
     newer = make_cell("b seed 0", content=b"the same weights")
     shutil.rmtree(bytes_of(store, newer))
     assert store.fetch(older.digest, tmp_path / "target").is_dir()
+    assert store.record_by_digest(older.digest).run_id == older.run_id
+    shutil.rmtree(bytes_of(store, older))
     assert store.record_by_digest(older.digest).run_id == newer.run_id
     assert store.record_by_digest(older.digest, cell="a seed 0").run_id == older.run_id
+
+
+def test_of_equal_weights_the_cell_with_the_settings_asked_for_is_meant(store, make_cell, unique):
+    content = unique().encode()
+    first, other = (settings_digest({"epochs": epochs}) for epochs in (1, 9))
+    asked, newer = (make_cell(content=content, settings=one) for one in (first, other))
+    assert store.connection.client.get_logged_model(asked.model_id).tags[SETTINGS_TAG] == first
+    assert store.record_by_digest(asked.digest) == newer
+    assert store.record_by_digest(asked.digest, settings=first) == asked
+    assert store.record_by_digest(asked.digest, settings=other) == newer
+    shutil.rmtree(bytes_of(store, asked))
+    assert store.record_by_digest(asked.digest, settings=first) == asked
+
+
+def test_cells_of_earlier_versions_stand_for_any_settings(store, make_cell, unique):
+    content = unique().encode()
+    old = make_cell(content=content)
+    assert store.record_by_digest(old.digest, settings=settings_digest({"epochs": 1})) == old
+    make_cell(content=content, settings=settings_digest({"epochs": 9}))
+    assert store.record_by_digest(old.digest, settings=settings_digest({"epochs": 1})) == old
+
+
+def test_one_cell_is_found_without_reading_its_bytes(store, make_cell, monkeypatch):
+    record = make_cell()
+    monkeypatch.setattr(records, "is_intact", None)
+    assert store.record_by_digest(record.digest) == record
 
 
 def test_a_cell_of_another_stage_is_not_meant(store, make_cell):
