@@ -70,6 +70,7 @@ down: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks.qat_step
+	$(BIN)/python -m benchmarks.evaluation_cost
 
 clean:
 	@if [ -x $(BIN)/qunlearn ]; then $(BIN)/qunlearn down; fi
