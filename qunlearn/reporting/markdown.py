@@ -26,8 +26,8 @@ FIGURES = {
         "Each figure as a difference to the retrained model of the same seed; both directions count.",
     ),
     "trade_off": (
-        "Forgetting against what else was lost",
-        "The two halves of the average gap.",
+        "Forgetting against accuracy",
+        "The goal is the cross: right of it a method still remembers, left of it it forgot too much, below it lost accuracy.",
     ),
     "confidence": (
         "Confidence in the true label",

@@ -1,52 +1,75 @@
-"""Forgetting against what else was lost, and cost against the gap: scatters with a mark for each method."""
+"""Forget against test accuracy, and cost against the gap: scatters with a mark for each method."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import mean
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qunlearn.evaluation.summary import REFERENCE
 from qunlearn.reporting import series
-from qunlearn.reporting.axes import limit, long_tailed
+from qunlearn.reporting.axes import around, limit, long_tailed
 from qunlearn.reporting.figures.style import BLACK, GREY, marks, named, note, seeds_text, square_root
 from qunlearn.reporting.study import Evaluation
+from qunlearn.reporting.svg import Scale, label
 
+ACCURACIES = ("forget_accuracy", "test_accuracy")
 ROOT = " (square-root scale)"
 INTERVALS = 3.0
 """So many times the largest gap an interval may reach and still be shown whole."""
 
 
 def trade_off_figure(evaluation: Evaluation) -> Figure:
-    """Distance in retain and test accuracy against distance in forget accuracy and membership; best is bottom left."""
+    """Forget accuracy against test accuracy, with the retrained model's cross and the margins around it."""
     rows = series.trade_off(evaluation)
     drawn = [row for row in rows if row["method"] != REFERENCE]
+    goal = [mean(row[metric] for row in rows if row["method"] == REFERENCE) for metric in ACCURACIES]
     figure = Figure(figsize=(8.6, 6.2), layout="constrained")
     axes = figure.subplots()
+    margins = _margins(evaluation)
+    across = _percent_axis(axes, "x", [row[ACCURACIES[0]] for row in drawn], goal[0], margins[0])
+    upward = _percent_axis(axes, "y", [row[ACCURACIES[1]] for row in drawn], goal[1], margins[1])
+    scales = (across, upward)
     looks = marks(evaluation)
     for method in dict.fromkeys(row["method"] for row in drawn):
         mine = [row for row in drawn if row["method"] == method]
-        columns = [[row[name] for row in mine] for name in ("utility_gap", "forgetting_gap")]
+        columns = [[row[metric] for row in mine] for metric in ACCURACIES]
         if len(mine) > 1:
-            axes.plot(*columns, **{**looks[method], "marker": "."}, markersize=4, alpha=0.7, clip_on=False)
-        axes.plot(*map(mean, columns), **looks[method], markersize=7.5, label=named(mine[0]), zorder=3)
-    noise = [row for row in rows if row["method"] == REFERENCE and row["utility_gap"] is not None]
-    for name, axis in (("utility_gap", "x"), ("forgetting_gap", "y")):
-        _bounds(axes, axis, [row[name] for row in drawn], [row[name] for row in noise])
-    axes.grid()
+            places = [list(map(scale, column)) for scale, column in zip(scales, columns, strict=True)]
+            axes.plot(*places, **{**looks[method], "marker": "."}, markersize=4, alpha=0.7, clip_on=False)
+        middle = [scale(mean(column)) for scale, column in zip(scales, columns, strict=True)]
+        axes.plot(*middle, **looks[method], markersize=7.5, label=named(mine[0]), zorder=3)
     axes.set_axisbelow(True)
-    axes.set_title("Forgetting against what else was lost")
-    axes.set_xlabel(f"distance in retain and test accuracy, points{_scale(axes.get_xscale())}")
-    axes.set_ylabel(f"distance in forget accuracy and MIA, points{_scale(axes.get_yscale())}")
+    axes.set_title(f"Forgetting against accuracy: retrain {goal[0]:.2f} / {goal[1]:.2f}")
+    bent = [" (compressed far from retrain)" if scale.transform is not float else "" for scale in scales]
+    axes.set_xlabel(f"forget accuracy, %{bent[0]}")
+    axes.set_ylabel(f"test accuracy, %{bent[1]}")
     _legend(figure, axes)
     dots = "large mark: mean, dots: seeds" if len({row["seed"] for row in drawn}) > 1 else "one mark a method"
-    floor = ["Dashed: what differs between retrained models"] if noise else []
-    told = "Both are mean distances to the retrained model of the same seed; best is bottom left"
-    note(figure, [f"{seeds_text(evaluation)}; {dots}", told, *floor], rows=rows)
+    told = "The goal is the cross, retraining; shaded: the margins around it. Right of it a method still remembers"
+    note(figure, [f"{seeds_text(evaluation)}; {dots}", told], rows=rows)
     return figure
+
+
+def _margins(evaluation: Evaluation) -> list[float]:
+    """What every verdict allows around the retrained model, for both accuracies, in points."""
+    judged: dict[str, Any] = next((row["verdicts"] for row in evaluation["summary"] if row["verdicts"]), {})
+    return [float(judged[metric]["margin"]) if metric in judged else 0.0 for metric in ACCURACIES]
+
+
+def _percent_axis(axes: Axes, axis: Literal["x", "y"], values: Sequence[float], centre: float, margin: float) -> Scale:
+    """An axis in percent that may bend, as on the page: its scale maps to [0, 1], where everything is drawn."""
+    scale, places = around(values or [centre], centre, (0.0, 1.0), margin, apart=0.05)
+    (axes.set_xlim if axis == "x" else axes.set_ylim)(0.0, 1.0)
+    (axes.set_xticks if axis == "x" else axes.set_yticks)([scale(at) for at in places], [label(at) for at in places])
+    band, line = (axes.axvspan, axes.axvline) if axis == "x" else (axes.axhspan, axes.axhline)
+    axes.grid(axis=axis)
+    band(scale(max(centre - margin, 0.0)), scale(min(centre + margin, 100.0)), color=GREY, alpha=0.15, linewidth=0)
+    line(scale(centre), color=BLACK, linestyle="--", linewidth=1.2)
+    return scale
 
 
 def cost_figure(evaluation: Evaluation) -> Figure:
@@ -57,9 +80,9 @@ def cost_figure(evaluation: Evaluation) -> Figure:
         panels.append(("memory_ratio", "peak memory over that of retraining"))
     figure = Figure(figsize=(2.6 + 3.9 * len(panels), 4.8), layout="constrained")
     columns = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for axes, (name, label) in zip(columns, panels, strict=True):
+    for axes, (name, text) in zip(columns, panels, strict=True):
         _cost_panel(axes, evaluation, rows, name)
-        axes.set_xlabel(label)
+        axes.set_xlabel(text)
     beyond = _gap_bounds(columns[0], rows)
     columns[0].set_ylabel(f"average gap, percentage points{_scale(columns[0].get_yscale())}")
     columns[0].set_title("Gap against cost")
