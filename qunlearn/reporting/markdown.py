@@ -27,7 +27,7 @@ FIGURES = {
     ),
     "trade_off": (
         "Forgetting against accuracy",
-        "The goal is the cross: right of it a method still remembers, left of it it forgot too much, below it lost accuracy.",
+        "The goal is the cross: right of it a method still remembers, left of it it forgot too much, below it it lost.",
     ),
     "confidence": (
         "Confidence in the true label",
