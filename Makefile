@@ -52,8 +52,10 @@ browser-setup:
 test-browser: setup
 	$(BIN)/python -m pytest -m browser
 
+# Two processes: while a browser is open no other test can run an event loop.
 test-all: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not browser"
+	$(BIN)/python -m pytest -m browser
 
 lint: setup
 	ruff check .

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from browser import chromium
 from browser.pictures import TIDY
 from browser.study import REPOSITORY, Study, carry_out, prepare
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route
 
 from flows import servers
 
 SCREENSHOTS = REPOSITORY / "test-artifacts" / "browser"
-PATIENCE = 60_000
-"""Milliseconds; a page that is ready earlier is not waited for."""
 
 FAILED = pytest.StashKey[bool]()
 
@@ -27,21 +23,6 @@ def pytest_runtest_makereport(item, call):
     if call.when == "call":
         item.stash[FAILED] = report.failed
     return report
-
-
-@pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
-    # Not for the whole session: while Playwright is open no other test can run an event loop.
-    path = chromium.find()
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail(chromium.MISSING)
-        pytest.skip(chromium.MISSING)
-    expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=["--disable-dev-shm-usage"], timeout=PATIENCE)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="package")
@@ -59,7 +40,7 @@ def study(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def page(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Page]:
     """A person's first visit at a desktop. Whatever a page asks of another computer is refused, and fails the test."""
     context = browser.new_context(viewport={"width": 1440, "height": 1000}, locale="en-GB", timezone_id="UTC")
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(60_000)
     context.add_init_script(TIDY)
     asked: list[str] = []
 

@@ -2,22 +2,10 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browser import chromium
-from playwright.sync_api import sync_playwright
 
 from qunlearn.reporting.html import render
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if (found := chromium.find()) is None:
-        pytest.skip(chromium.MISSING)
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module", params=["evaluation", "one_seed", "many_methods"])
