@@ -115,6 +115,8 @@ class Engine:
             self.model, self.layout, data, objective, self.batch_norm, recorder, batch_size=settings.batch_size
         )
         self.steps = 0
+        self.memory: dict[Part, Tensor] = {}
+        """Where the gradients of a step are written, and those of the next one over them."""
         recorder.layer_names = self.layout.block_names
         direction.begin(self.layout)
         self.mask = None if settings.mask is None else settings.mask.build(seed=seed)
@@ -190,13 +192,15 @@ class Engine:
     def _training_gradient(self, part: Part, indices: Tensor) -> Gradient:
         inputs, labels = self.data.pool.batch(indices, augment=self.augment[part] if self.settings.augment else None)
         self.recorder.count(part, len(indices))
-        return self._gradient(part, Batch(inputs, labels, indices.to(inputs.device)))
+        found = self._gradient(part, Batch(inputs, labels, indices.to(inputs.device)), out=self.memory.get(part))
+        self.memory[part] = found.vector
+        return found
 
-    def _gradient(self, part: Part, batch: Batch) -> Gradient:
+    def _gradient(self, part: Part, batch: Batch, *, out: Tensor | None = None) -> Gradient:
         self.batch_norm.prepare(part, len(batch.labels))
         logits, loss = self._loss(part, batch)
         correct = (logits.detach().argmax(1) == batch.labels).double().mean()
-        return Gradient(batch, loss.detach(), correct, self.layout.gradient(loss))
+        return Gradient(batch, loss.detach(), correct, self.layout.gradient(loss, out=out))
 
     def _loss(self, part: Part, batch: Batch) -> tuple[Tensor, Tensor]:
         logits = self.model(batch.inputs)

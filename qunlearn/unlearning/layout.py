@@ -22,6 +22,7 @@ class Layout:
         blocks: the slice of each block; together they cover [0, n) in order.
         block_names: the layer of each block.
         unit: [n], the unit of each coordinate where some parameters are not measured in 1, else None; see `units`.
+        scaled: positions of the few coordinates whose unit is not 1, int64 [s]; None with `unit`.
     """
 
     parameters: tuple[nn.Parameter, ...]
@@ -29,6 +30,7 @@ class Layout:
     blocks: tuple[slice, ...]
     block_names: tuple[str, ...]
     unit: Tensor | None = None
+    scaled: Tensor | None = None
 
     @classmethod
     def of(cls, model: nn.Module, *, units: Mapping[int, float] | None = None) -> Layout:
@@ -59,7 +61,7 @@ class Layout:
         if not units:
             return plain
         unit = plain.flatten([torch.full_like(p, units.get(id(p), 1.0)) for p in plain.parameters])
-        return replace(plain, unit=unit)
+        return replace(plain, unit=unit, scaled=(unit != 1.0).nonzero()[:, 0])
 
     @property
     def tensors(self) -> tuple[slice, ...]:
@@ -72,9 +74,9 @@ class Layout:
         """n, the number of coordinates."""
         return sum(parameter.numel() for parameter in self.parameters)
 
-    def flatten(self, tensors: Sequence[Tensor]) -> Tensor:
-        """[n] from tensors shaped like the parameters, in their order."""
-        return torch.cat([tensor.reshape(-1) for tensor in tensors])
+    def flatten(self, tensors: Sequence[Tensor], *, out: Tensor | None = None) -> Tensor:
+        """[n] from tensors shaped like the parameters, in their order; written to `out` where there is one."""
+        return torch.cat([tensor.reshape(-1) for tensor in tensors], out=out)
 
     def views(self, flat: Tensor) -> list[Tensor]:
         """Views of `flat` [n] shaped like the parameters."""
@@ -83,18 +85,31 @@ class Layout:
 
     def values(self) -> Tensor:
         """A copy of the parameters in their units, [n]."""
-        flat = self.flatten([parameter.detach() for parameter in self.parameters])
-        return flat if self.unit is None else flat / self.unit
+        return self._in_units(self.flatten([parameter.detach() for parameter in self.parameters]))
 
-    def gradient(self, loss: Tensor) -> Tensor:
-        """Gradient of the scalar `loss` with respect to `values`, [n]; zero where it does not depend on a parameter."""
+    def gradient(self, loss: Tensor, *, out: Tensor | None = None) -> Tensor:
+        """Gradient of the scalar `loss` with respect to `values`, [n]; zero where it does not depend on a parameter.
+
+        Args:
+            out: memory [n] for it: for millions of parameters, new memory costs more than the copy.
+        """
         gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
-        flat = self.flatten(gradients)
         # What arrives for a parameter of unit u is u^2 times its true derivative.
-        return flat if self.unit is None else flat / self.unit
+        return self._in_units(self.flatten(gradients, out=out))
 
     @torch.no_grad()
     def move(self, displacement: Tensor) -> None:
         """Add `displacement` [n], in the parameters' units, to the parameters in place."""
-        flat = displacement if self.unit is None else displacement * self.unit
-        torch._foreach_add_(list(self.parameters), self.views(flat))
+        if self.unit is None or self.scaled is None:
+            torch._foreach_add_(list(self.parameters), self.views(displacement))
+            return
+        own = displacement[self.scaled]
+        displacement[self.scaled] = own * self.unit[self.scaled]
+        torch._foreach_add_(list(self.parameters), self.views(displacement))
+        displacement[self.scaled] = own
+
+    def _in_units(self, flat: Tensor) -> Tensor:
+        """`flat` [n], divided in place by the unit of each coordinate that has one: all others stay untouched."""
+        if self.unit is not None and self.scaled is not None:
+            flat[self.scaled] /= self.unit[self.scaled]
+        return flat

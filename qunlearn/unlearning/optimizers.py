@@ -27,6 +27,32 @@ def decay_of(model: nn.Module, layout: Layout, weight_decay: float) -> Tensor:
     return layout.flatten([torch.full_like(parameter, rates[id(parameter)]) for parameter in layout.parameters])
 
 
+class Decay:
+    """Weight decay without a vector of decays or of parameters: adds decay theta to a vector in place.
+
+    Args:
+        decay: rate of each coordinate [n], the same within a parameter.
+    """
+
+    def __init__(self, layout: Layout, decay: Tensor) -> None:
+        self._layout = layout
+        rates = torch.stack([view.reshape(-1)[0] for view in layout.views(decay)])
+        if layout.unit is not None:
+            # theta is measured in its unit.
+            rates = rates / torch.stack([view.reshape(-1)[0] for view in layout.views(layout.unit)])
+        self._members: dict[float, list[int]] = {}
+        for place, rate in enumerate(rates.tolist()):
+            if rate > 0.0:
+                self._members.setdefault(rate, []).append(place)
+
+    @torch.no_grad()
+    def add_to(self, vector: Tensor) -> None:
+        """`vector` [n] + decay theta, in place."""
+        views = self._layout.views(vector)
+        for rate, places in self._members.items():
+            torch._foreach_add_([views[i] for i in places], [self._layout.parameters[i] for i in places], alpha=rate)
+
+
 class Optimizer:
     """Turns an update into a displacement."""
 
@@ -43,23 +69,28 @@ class Optimizer:
         return None
 
     def displacement(self, update: Update, learning_rate: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """What to add to the parameters [n], and statistics of it."""
+        """What to add to the parameters [n], which is good until the next call, and statistics of it."""
         raise NotImplementedError
 
 
 class SGD(Optimizer):
-    """v <- momentum v + d + decay theta; theta <- theta - rate v (PyTorch's form, no dampening)."""
+    """v <- momentum v + d + decay theta; theta <- theta - rate v (PyTorch's form, no dampening).
+
+    Three vectors are kept and written anew at each step: for millions of parameters, new memory costs more than the
+    arithmetic.
+    """
 
     def __init__(self, layout: Layout, *, decay: Tensor, momentum: float) -> None:
-        self._layout = layout
-        self._decay = decay
+        self._decay = Decay(layout, decay)
         self._momentum = momentum
-        self._velocity: Tensor | None = None
+        self._velocity, self._step, self._displacement = (torch.zeros_like(decay) for _ in range(3))
 
     def displacement(self, update: Update, learning_rate: float) -> tuple[Tensor, dict[str, Tensor]]:
-        step = torch.addcmul(update.total, self._decay, self._layout.values())
-        self._velocity = step if self._velocity is None else step.add_(self._velocity, alpha=self._momentum)
-        return -learning_rate * self._velocity, {}
+        step = update.write_total(self._step)
+        self._decay.add_to(step)
+        step.add_(self._velocity, alpha=self._momentum)
+        self._velocity, self._step = step, self._velocity
+        return torch.mul(step, -learning_rate, out=self._displacement), {}
 
 
 class StrictSGD(Optimizer):

@@ -18,8 +18,8 @@ When = Literal["always", "conflict"]
 
 RANK_TOLERANCE = 1e-14
 """Reference vectors whose normalised Gram matrix has an eigenvalue below this count as dependent."""
-CHUNK = 2**20
-"""Coordinates widened to float64 at a time: small enough for a processor's cache."""
+CHUNK = 2**18
+"""Coordinates widened to float64 at a time: 2 MB, so that the few operands stay in a processor's cache."""
 
 
 def block_grams(rows: Sequence[Tensor], blocks: Sequence[slice], *, metric: Tensor | None = None) -> Tensor:
@@ -48,7 +48,12 @@ def _products(
             wide = [row[chunk].double() for row in rows]
             left = wide if metric is None else [row * metric[chunk] for row in wide]
             table += [torch.dot(left[i], wide[j]) for i, j in pairs]
-    parts = torch.split(torch.stack(table).reshape(-1, len(pairs)), counts)
+    return _by_block(table, counts, pairs=len(pairs))
+
+
+def _by_block(products: Sequence[Tensor], counts: Sequence[int], *, pairs: int) -> Tensor:
+    """Sums [blocks, pairs] over the chunks of each block, of which there are `counts`."""
+    parts = torch.split(torch.stack(list(products)).reshape(-1, pairs), list(counts))
     return torch.stack([part.sum(0) for part in parts])
 
 
@@ -91,6 +96,7 @@ def project(
     scope: Scope = "global",
     when: When = "always",
     metric: Tensor | None = None,
+    out: Tensor | None = None,
 ) -> Projection:
     """Remove from `vector` [n] its component in the span of `references` [k, n].
 
@@ -101,6 +107,7 @@ def project(
         scope: `layer` projects each block by itself; it removes more, and what is left is orthogonal globally too.
         when: `conflict` projects only where <g, r> < 0 for the first reference.
         metric: D [n] of an oblique projection, g - (<g, r>_D / <r, r>_D) r: orthogonal after preconditioning with D.
+        out: memory [n] for what is left, of its own.
     """
     rows = [vector, *references]
     grams = block_grams(rows, blocks)
@@ -110,15 +117,15 @@ def project(
     applied = inner.diagonal(dim1=1, dim2=2).sum(1) > 0
     if when == "conflict":
         applied &= products[:, 0] < 0
-    groups = list(blocks) if scope == "layer" else [slice(0, len(vector))]
     left, coefficients = vector, torch.zeros_like(products)
     grams_after, solved_after = grams, solved
     # Once is exact for one reference; a second pass removes what the rounding of an ill-conditioned solution left.
     for _ in range(1 if len(references) == 1 else 2):
         found = torch.where(applied[:, None], _solve(inner, solved_after[:, 1:, 0]), 0.0)
-        left, coefficients = _subtract(left, references, found, groups), coefficients + found
-        grams_after = _with_first_row(grams, left, references, blocks, metric=None)
-        after = grams_after if metric is None else _with_first_row(oblique, left, references, blocks, metric=metric)
+        left, products, weighed = _subtract(left, references, found, blocks, metric=metric, out=out)
+        coefficients = coefficients + found
+        grams_after = _with_first_row(grams, products)
+        after = grams_after if metric is None else _with_first_row(oblique, weighed)
         solved_after = after if scope == "layer" else after.sum(0, keepdim=True)
     return Projection(
         vector=left,
@@ -130,24 +137,43 @@ def project(
     )
 
 
-def _subtract(vector: Tensor, references: Tensor, coefficients: Tensor, groups: Sequence[slice]) -> Tensor:
-    """vector [n] - coefficients [G, k] references [k, n], in float64 and rounded once.
+def _subtract(
+    vector: Tensor,
+    references: Tensor,
+    coefficients: Tensor,
+    blocks: Sequence[slice],
+    *,
+    metric: Tensor | None,
+    out: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """vector [n] - coefficients [G, k] references [k, n], in float64 and rounded once; and its inner products.
 
-    Coefficients of nearly dependent references are large and cancel, which float32 would not survive.
+    Coefficients of nearly dependent references are large and cancel, which float32 would not survive. The products of
+    what is left with itself and with the references, float64 [blocks, 1 + k], without and with the metric, are taken
+    while a chunk is in the cache.
     """
-    left = torch.empty_like(vector)
-    for group, c in zip(groups, coefficients, strict=True):
-        for chunk in _chunks(group):
-            left[chunk] = torch.addmv(vector[chunk].double(), references[:, chunk].double().T, c, alpha=-1.0)
-    return left
+    left = torch.empty_like(vector) if out is None else out
+    plain: list[Tensor] = []
+    weighed: list[Tensor] = []
+    counts: list[int] = []
+    for c, block in zip(coefficients.expand(len(blocks), -1), blocks, strict=True):
+        chunks = list(_chunks(block))
+        counts.append(len(chunks))
+        for chunk in chunks:
+            wide = references[:, chunk].double()
+            rounded = torch.addmv(vector[chunk].double(), wide.T, c, alpha=-1.0)
+            left[chunk] = rounded
+            rounded.copy_(left[chunk])
+            plain += [torch.dot(rounded, row) for row in (rounded, *wide)]
+            if metric is not None:
+                scaled = rounded * metric[chunk]
+                weighed += [torch.dot(scaled, row) for row in (rounded, *wide)]
+    products = _by_block(plain, counts, pairs=1 + len(references))
+    return left, products, products if metric is None else _by_block(weighed, counts, pairs=1 + len(references))
 
 
-def _with_first_row(
-    grams: Tensor, vector: Tensor, references: Tensor, blocks: Sequence[slice], *, metric: Tensor | None
-) -> Tensor:
-    """`grams` with the inner products of `vector` in row and column 0."""
-    rows = [vector, *references]
-    products = _products(rows, [(0, j) for j in range(len(rows))], blocks, metric=metric)
+def _with_first_row(grams: Tensor, products: Tensor) -> Tensor:
+    """`grams` [blocks, m, m] with `products` [blocks, m] in row and column 0."""
     result = grams.clone()
     result[:, 0, :] = products
     result[:, :, 0] = products

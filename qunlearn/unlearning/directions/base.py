@@ -50,6 +50,12 @@ class Update:
             raise ValueError("the update is empty: a step needs a forget or a retain gradient")
         return parts[0] if len(parts) == 1 else parts[0] + parts[1]
 
+    def write_total(self, out: Tensor) -> Tensor:
+        """`total`, written to `out` [n]."""
+        if self.forget is None or self.retain is None:
+            return out.copy_(self.total)
+        return torch.add(self.retain, self.forget, out=out)
+
 
 class Direction:
     """Base of all directions.

@@ -36,6 +36,7 @@ class Orthogonal(Direction):
     ema: float | None = None
     references: Tensor | None = field(default=None, init=False)
     """The retain gradients [k, n] that the latest step projected out, newest first."""
+    _left: Tensor | None = field(default=None, init=False, repr=False)
 
     def __call__(
         self,
@@ -47,8 +48,11 @@ class Orthogonal(Direction):
     ) -> Update:
         forget, retain = both(forget, retain, name="orthogonal")
         self._remember(retain)
-        metric = None if precondition is None else precondition(self.strength * forget, retain)
-        projection = self.project(forget, blocks, metric=metric)
+        weighted = forget if self.strength == 1.0 else self.strength * forget
+        metric = None if precondition is None else precondition(weighted, retain)
+        if self._left is None:
+            self._left = torch.empty_like(forget)
+        projection = self.project(forget, blocks, metric=metric, out=self._left)
         statistics, layers = gradient_statistics(projection.grams)
         global_gram, after = projection.grams.sum(0), projection.grams_after.sum(0)
         removed = (projection.removed.sum() / global_gram[0, 0].clamp_min(torch.finfo(torch.float64).tiny)).sqrt()
@@ -67,9 +71,12 @@ class Orthogonal(Direction):
                 "projected": projection.applied.double(),
                 "removed_fraction": (projection.removed / length).sqrt(),
             }
-        return Update(self.strength * projection.vector, retain, statistics, layers, metric)
+        left = projection.vector if self.strength == 1.0 else projection.vector.mul_(self.strength)
+        return Update(left, retain, statistics, layers, metric)
 
-    def project(self, vector: Tensor, blocks: Sequence[slice], *, metric: Tensor | None = None) -> Projection:
+    def project(
+        self, vector: Tensor, blocks: Sequence[slice], *, metric: Tensor | None = None, out: Tensor | None = None
+    ) -> Projection:
         """Project any vector [n] against the references of the latest step.
 
         Raises:
@@ -77,11 +84,14 @@ class Orthogonal(Direction):
         """
         if self.references is None:
             raise RuntimeError("there is no retain gradient yet; take a step first")
-        return project(vector, self.references, blocks, scope=self.scope, when=self.when, metric=metric)
+        return project(vector, self.references, blocks, scope=self.scope, when=self.when, metric=metric, out=out)
 
     def _remember(self, retain: Tensor) -> None:
-        if self.references is None or (self.memory == 1 and self.ema is None):
+        if self.memory == 1 and self.ema is None:
             self.references = retain[None]
+        elif self.references is None:
+            # A copy: the engine writes the next gradient over this one.
+            self.references = retain[None].clone()
         elif self.ema is not None:
             self.references = self.ema * self.references + (1.0 - self.ema) * retain[None]
         else:

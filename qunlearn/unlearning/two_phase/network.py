@@ -43,6 +43,7 @@ class Network:
         self.layout = Layout.of(self.model, units=lsq_units(self.model, data.pool.batch(data.forget[:1])[0]))
         self._guard = ScaleGuard(self.model)
         self._recorder = recorder
+        self._memory: dict[str, Tensor] = {}
         recorder.layer_names = self.layout.block_names
 
     def forward(self, part: Part, indices: Tensor) -> Forward:
@@ -57,6 +58,12 @@ class Network:
         """Cross entropy of each image at the present weights without a graph, float32 [n]."""
         logits = infer(self.model, self.pool, indices, batch_size=batch_size)
         return F.cross_entropy(logits, self.pool.labels[indices.to(self.pool.device)], reduction="none")
+
+    def memory(self, name: str) -> Tensor:
+        """A vector [n] to write to, always the same one for a name: new memory costs more than what is written."""
+        if name not in self._memory:
+            self._memory[name] = torch.empty_like(self.layout.values())
+        return self._memory[name]
 
     def move(self, displacement: Tensor) -> None:
         """Add `displacement` [n] to the parameters; no learned scale halves or doubles."""

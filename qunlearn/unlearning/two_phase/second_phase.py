@@ -85,10 +85,9 @@ def second_phase(
             descent, near = _gradient(network, "adjacent", [batch], plain)
             forgetting, gone = _gradient(network, "forget", forgotten.take(settings.batch_limit), guarded)
             retaining, far = _gradient(network, "remote", kept.take(settings.batch_limit), plain)
-            wanted = torch.add(descent, velocity, alpha=settings.momentum)
-            removal = remove_span(wanted, (forgetting, retaining), network.layout.blocks)
-            velocity = removal.vector
-            network.move(-settings.learning_rate * velocity)
+            wanted = descent.add_(velocity, alpha=settings.momentum)
+            removal = remove_span(wanted, (forgetting, retaining), network.layout.blocks, out=velocity)
+            network.move(torch.mul(velocity, -settings.learning_rate, out=wanted))
             constraint = {"constraint": far["remote_loss"].double() - before}
             journal.step(2, settings.learning_rate, {**near, **gone, **far, **constraint, **_figures(removal)})
         journal.end_epoch(network)
@@ -99,17 +98,22 @@ def _gradient(
 ) -> tuple[Tensor, Figures]:
     """Gradient [n] of a loss over several batches, and mean figures: each batch counts as its share of the images.
 
+    The gradient is in memory that the next one of the same part is written to.
+
     Args:
         held: from the losses of a batch [B] and its positions [B] to the scalar loss and figures of its own.
     """
     total = sum(len(batch) for batch in batches)
-    vector = torch.zeros_like(network.layout.values())
+    vector = network.memory(part)
     means: Figures = {}
-    for batch in batches:
+    for number, batch in enumerate(batches):
         share = len(batch) / total
         forward = network.forward(part, batch)
         loss, figures = held(forward.losses, batch)
-        vector.add_(network.layout.gradient(loss), alpha=share)
+        if number == 0:
+            network.layout.gradient(loss, out=vector).mul_(share)
+        else:
+            vector.add_(network.layout.gradient(loss, out=network.memory("latest")), alpha=share)
         figures |= {f"{part}_loss": forward.losses.mean(), f"{part}_accuracy": 100.0 * forward.correct}
         for name, figure in figures.items():
             means[name] = means.get(name, torch.zeros_like(figure)) + share * figure.detach()

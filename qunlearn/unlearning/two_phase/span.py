@@ -37,7 +37,9 @@ class Removal:
     norms: Tensor
 
 
-def remove_span(vector: Tensor, basis: tuple[Tensor, Tensor], blocks: Sequence[slice]) -> Removal:
+def remove_span(
+    vector: Tensor, basis: tuple[Tensor, Tensor], blocks: Sequence[slice], *, out: Tensor | None = None
+) -> Removal:
     """`vector` [n] - its projection onto the span of the two vectors of `basis`, [n] each.
 
     The ridge is relative: it is added after both vectors have been scaled to length 1. An absolute one would tie the
@@ -47,6 +49,7 @@ def remove_span(vector: Tensor, basis: tuple[Tensor, Tensor], blocks: Sequence[s
 
     Args:
         blocks: slices that cover [0, n), in which inner products are accumulated.
+        out: memory [n] for what is left.
     """
     first, second = basis
     gram = block_grams([vector, first, second], blocks).sum(0)
@@ -57,25 +60,34 @@ def remove_span(vector: Tensor, basis: tuple[Tensor, Tensor], blocks: Sequence[s
     # (1 + r)^2 - c^2, as a product since the difference of the squares loses the digits that the ridge is about.
     determinant = (1.0 + RIDGE - between) * (1.0 + RIDGE + between)
     coefficients = inverse * ((1.0 + RIDGE) * along - between * along.flip(0)) / determinant
-    left = _subtract(vector, basis, coefficients)
-    after = block_grams([left, first, second], blocks).sum(0)
+    left, after = _subtract(vector, basis, coefficients, out=out)
+    remaining = after[0].clamp_min(0.0).sqrt()
     scale = torch.where(lengths[0] > 0, inverse / lengths[0], 0.0)
     return Removal(
         vector=left,
         coefficients=coefficients,
         before=torch.stack([cosine(gram[:2, :2]), cosine(gram[::2, ::2])]),
-        after=torch.stack([cosine(after[:2, :2]), cosine(after[::2, ::2])]),
-        residual=(after[0, 1:].abs() * scale).amax(),
+        after=torch.where(remaining > 0, after[1:] * inverse / remaining, 0.0),
+        residual=(after[1:].abs() * scale).amax(),
         between=between,
-        norms=torch.stack([lengths[0], after[0, 0].clamp_min(0.0).sqrt(), lengths[1], lengths[2]]),
+        norms=torch.stack([lengths[0], remaining, lengths[1], lengths[2]]),
     )
 
 
-def _subtract(vector: Tensor, basis: tuple[Tensor, Tensor], coefficients: Tensor) -> Tensor:
-    """vector - c_0 b_0 - c_1 b_1, in float64 and rounded once: the terms of almost parallel vectors are large."""
-    left = torch.empty_like(vector)
+def _subtract(
+    vector: Tensor, basis: tuple[Tensor, Tensor], coefficients: Tensor, *, out: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """vector - c_0 b_0 - c_1 b_1, in float64 and rounded once: the terms of almost parallel vectors are large.
+
+    Also its inner products with itself and both basis vectors, float64 [3], taken while a chunk is in the cache.
+    """
+    left = torch.empty_like(vector) if out is None else out
+    products: list[Tensor] = []
     for start in range(0, len(vector), CHUNK):
         part = slice(start, start + CHUNK)
-        first, second = (c * b[part].double() for c, b in zip(coefficients, basis, strict=True))
-        left[part] = vector[part].double() - first - second
-    return left
+        first, second = (b[part].double() for b in basis)
+        rounded = vector[part].double() - coefficients[0] * first - coefficients[1] * second
+        left[part] = rounded
+        rounded.copy_(left[part])
+        products += [torch.dot(rounded, row) for row in (rounded, first, second)]
+    return left, torch.stack(products).reshape(-1, 3).sum(0)
