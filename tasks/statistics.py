@@ -1,4 +1,4 @@
-"""What an evaluation tells about a cell beside its metrics: cost, distributions, drift by layer, recorded conflicts."""
+"""What an evaluation tells about a cell beside its metrics: cost, distributions, drift by layer, curves."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from qunlearn.evaluation import drift
 from qunlearn.evaluation.distributions import histograms
 from qunlearn.quantization import departures, integer_codes, scales
 from tasks.conflict import Table, conflict_by_layer, conflict_curve, conflict_rate
+from tasks.forget_losses import forget_loss_curve
 from tasks.material import Material
 from tasks.outputs import Labels, Logits
 from tasks.tracking import CellRecord, Store, TrackingError
@@ -49,6 +50,7 @@ def cell_statistics(
         "conflict": conflict_curve(steps),
         "conflict_rate": conflict_rate(steps),
         "conflict_by_layer": conflict_by_layer(_kept(store, made, "layers")),
+        "forget_losses": forget_loss_curve(_kept(store, made, "epochs")),
     }
     return stats | {name: value for name, value in found.items() if value is not None}
 

@@ -20,6 +20,7 @@ from qunlearn.unlearning import run as run_method
 from tasks.assignments import Assignment, Outcome
 from tasks.cells import CellContext, dataset_inputs
 from tasks.fingerprint import fingerprint, unlearning_modules
+from tasks.forget_losses import epoch_table
 from tasks.manifests import Cell
 from tasks.material import Material, use_threads
 from tasks.peak_memory import peak_memory, warm_up
@@ -212,8 +213,10 @@ def _result(run: Run, material: Material, assignment: Assignment, parent: Checkp
 
 
 def record_statistics(run: Run, result: Result) -> None:
-    """Every figure a method reported: by epoch as metrics, by step and by layer as Parquet, conflicts as a picture."""
+    """Every figure a method reported: by epoch as metrics, by epoch, step and layer as Parquet, conflicts drawn."""
     run.epochs(result.epochs)
+    if result.epochs:
+        run.table("epochs", epoch_table(result.epochs))
     run.metrics({"seconds": result.seconds, **{f"{name}_passes": value for name, value in result.passes.items()}})
     if result.steps:
         run.table("steps", result.steps)

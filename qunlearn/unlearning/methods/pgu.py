@@ -4,11 +4,11 @@
     grad W <- grad W - grad W U_k U_k^T    U_k: leading directions of the layer's inputs on retained images
 
 The subspaces are found once, with the original in evaluation mode (`input_subspaces`); k is the least number of
-directions with a share `energy` of the summed singular values. Only weights of convolutions and linear layers move.
-Biases, BatchNorm and quantizer scales have no input subspace and stay bit-identical, as do, in the authors' code, all
-parameters without a projection. Cost: a forward pass over `images` retained images, an eigendecomposition of size
-fan-in a layer (4608 in the last stage of a ResNet-18: a minute on two cores), and one pass over
-the forget images per epoch.
+directions with a share `energy` of the summed singular values, one share for all layers. Only weights of convolutions
+and linear layers move. Biases, BatchNorm and quantizer scales have no input subspace and stay bit-identical, as do, in
+the authors' code, all parameters without a projection. Cost: a forward pass over `images` retained images, an
+eigendecomposition of size fan-in a layer (4608 in the last stage of a ResNet-18: a minute on two cores), and one pass
+over the forget images per epoch.
 
 The inputs are those after the input quantizer, which multiply the weight. What is promised holds for the latent
 weights: at `energy: 1` their change times a retained input is zero, to rounding. The weights that the network uses are
@@ -162,7 +162,7 @@ class InputComplement(Direction):
     "pgu",
     title="PGU: gradients in the complement of retained inputs",
     paper="arXiv 2312.04095",
-    status="exact",
+    status="reconstruction",
     config=PguConfig,
     needs={"original", "forget", "retain"},
     first_order=True,
