@@ -57,7 +57,7 @@ def write_manifest(path: Path, cells: list[Cell], choices: Mapping[str, Mapping[
     """Write the digests of a stage's models. No run ids: an identical rebuild gives an identical file.
 
     Args:
-        choices: row -> its method and how its settings were chosen, see `tasks.search.Selection.entry`; None for
+        choices: row -> its method and how its settings were chosen, see `tasks.selection.Selection.entry`; None for
             models that have no choice of settings.
     """
     content: dict[str, Any] = {

@@ -7,74 +7,29 @@ rows and other studies. A candidate that diverges has no score and is never chos
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 
-from qunlearn.config import ConfigError, Strict
+from qunlearn.config import ConfigError
 from qunlearn.data import imageset
 from qunlearn.data.splits import load_split
-from qunlearn.unlearning import Candidate, Choice
+from qunlearn.unlearning import Choice
 from tasks.assignments import Assignment, Once, Outcome, Trial
 from tasks.cells import CellContext
 from tasks.manifests import Cell
 from tasks.scoring import Score, score_by_oracle, score_by_validation
+from tasks.search_notes import describe_search
+from tasks.selection import Selection, Tried, best
 from tasks.tracking import Run, Store
 from tasks.tracking.cards import CHOSEN_TAG
-from tasks.tracking.markdown import NOTE_TAG, cut, link
 from tasks.tracking.names import REGISTERED_TAG
-from tasks.tracking.notes import LIMIT
 from tasks.unlearning import unlearned
 from tasks.workspace import Workspace
-
-
-@dataclass(frozen=True)
-class Tried:
-    """A candidate, the run that made its model, and its score."""
-
-    candidate: Candidate
-    outcome: Outcome
-    score: Score
-
-    @property
-    def failure(self) -> str:
-        return self.outcome.reason or "its outputs are not finite"
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The settings that a row's final models are made with, and how they came about."""
-
-    choice: Choice
-    config: Strict
-    trials: tuple[Tried, ...] = ()
-    chosen: int | None = None
-    """Position of the trial whose settings these are."""
-
-    def entry(self) -> dict[str, Any]:
-        """The row's entry under `choices` in `models/unlearn.json`; a trial without a score has diverged."""
-        return {
-            "method": self.choice.method,
-            "selected_by": self.choice.selected_by,
-            "settings": self.config.model_dump(mode="json"),
-            "data_access": self.choice.data_access,
-            "trials": [
-                {
-                    "settings": dict(tried.candidate.values),
-                    "score": tried.score.value,
-                    "terms": dict(tried.score.terms),
-                    "sha256": tried.outcome.digest,
-                    "chosen": place == self.chosen,
-                }
-                for place, tried in enumerate(self.trials)
-            ],
-        }
 
 
 @task(name="trial", task_run_name="{assignment.label}", cache_policy=NO_CACHE)
@@ -139,17 +94,11 @@ def _decisions(
             problems[str(error)] = None
             continue
         # Only now: when a run ends, the store writes a description of its own.
-        search.describe(selection)
+        describe_search(search.store, search.run, selection, seed=original.seed)
         found[search.choice.name] = selection
     if problems:
         raise ConfigError("\n".join(problems))
     return found
-
-
-def best(scores: Sequence[Score]) -> int | None:
-    """Position of the lowest score, the first of equals; None where there is none."""
-    known = [(score.value, place) for place, score in enumerate(scores) if score.value is not None]
-    return min(known)[1] if known else None
 
 
 def _check_validation(workspace: Workspace, rows: Sequence[str]) -> None:
@@ -268,38 +217,3 @@ class _Search:
             self.store.run(winner.outcome.run_id).tag({f"chosen_by_{self.choice.selected_by}": "true"})
         for tried in selection.trials:
             self.store.settle_trial(tried.outcome.run_id, search=self.run.id)
-
-    def describe(self, selection: Selection) -> None:
-        """Write the trials as a table, best first, into the run's description."""
-        scored_by = {
-            "validation": "the gap to retraining as estimated on validation images",
-            "oracle": "the true gap to the retrained model, which nobody has in production",
-        }[self.choice.selected_by]
-        names = list(next(tried.score.terms for tried in selection.trials if tried.score.value is not None))
-        columns = ["", "trial", "score", *(name.replace("_", " ") for name in names), "weights"]
-        rows = [
-            f"Trials on the original of seed {self.workspace.params.seeds[0]}, scored by {scored_by}: "
-            "in percentage points, lower is better.",
-            "",
-            f"| {' | '.join(columns)} |",
-            "|" + "---|" * len(columns),
-            *(self._row(selection, place, names) for place in _ranked(selection.trials)),
-        ]
-        self.run.tag({NOTE_TAG: cut("\n".join(rows), LIMIT, more="\n\nMore of them are in search.json.")})
-
-    def _row(self, selection: Selection, place: int, names: Sequence[str]) -> str:
-        tried = selection.trials[place]
-        name = link(tried.candidate.label, self.store.connection.run_link(tried.outcome.run_id))
-        if tried.score.value is None:
-            figures = ["diverged", *("" for _ in names), ""]
-        else:
-            terms = (f"{tried.score.terms[one]:.2f}" for one in names)
-            figures = [f"{tried.score.value:.2f}", *terms, f"`{str(tried.outcome.digest)[:12]}`"]
-        mark = "**chosen**" if place == selection.chosen else ""
-        return f"| {' | '.join([mark, name, *figures])} |"
-
-
-def _ranked(trials: Sequence[Tried]) -> list[int]:
-    """Positions by score, the first of equals first; those without one at the end."""
-    values = [math.inf if tried.score.value is None else tried.score.value for tried in trials]
-    return sorted(range(len(trials)), key=lambda place: values[place])

@@ -15,7 +15,7 @@ from qunlearn.unlearning import choices
 from tasks.assignments import Assignment, Once, Outcome, Trial
 from tasks.manifests import Cell
 from tasks.scoring import ORACLE_SUBSETS, VALIDATION_SUBSETS, Score, gap_metrics, score_by_validation
-from tasks.search import Selection, Tried, best
+from tasks.selection import Selection, Tried, best
 
 
 def scores(*values):
