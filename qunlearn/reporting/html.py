@@ -14,6 +14,7 @@ from qunlearn.reporting.charts import gap_chart, reference_chart
 from qunlearn.reporting.conflict import conflicts
 from qunlearn.reporting.details import detail_tables, glossary, unit
 from qunlearn.reporting.distribution import KINDS, columns, distribution_panels
+from qunlearn.reporting.forget_losses import forget_loss_panels
 from qunlearn.reporting.layers import code_flips, layer_conflicts
 from qunlearn.reporting.scatter import cost_chart, letters, trade_off_chart
 from qunlearn.reporting.source import Value, html, plain, sources
@@ -53,6 +54,7 @@ SECTIONS = (
     Section("figures", "The four figures beside retraining", "Four figures"),
     Section("trade_off", "Forgetting against accuracy", "Trade-off", "trade_off_charts"),
     Section("distribution", "How sure is the model?", "Confidence", "distributions"),
+    Section("forget_losses", "How did the losses of the forgotten images move?", "Losses", "forget_losses"),
     Section("conflict", "Conflict between forgetting and keeping", "Conflict", "conflicts"),
     Section("layers", "Layer by layer", "Layers", "layered"),
     Section("cost", "What does closeness cost?", "Cost", "cost_charts"),
@@ -115,6 +117,7 @@ def _figures(study: Study) -> dict[str, Any]:
         "panels": [(title, Markup(reference_chart(study, metric=metric, title=title))) for metric, title in PANELS],
         "trade_off_charts": _charts(trade_off_chart(study, width=width) for width in (WIDE, NARROW)),
         "distributions": [(KINDS[kind].capitalize(), panels) for kind, panels in found if panels],
+        "forget_losses": forget_loss_panels(study),
         "conflicts": conflicts(study),
         "cost_charts": [(title, Markup(chart)) for title, chart in costs if chart],
     }

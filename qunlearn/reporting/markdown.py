@@ -38,6 +38,10 @@ FIGURES = {
         "Loss of each sample",
         "The same for the loss: where the curves of the forget set part, the models can be told apart.",
     ),
+    "forget_losses": (
+        "Losses of the forget images over the epochs",
+        "Where the lower edge of a fan falls back to zero, a part of the forget set is remembered again.",
+    ),
     "conflict": (
         "Conflict between forgetting and retaining",
         "Where the cosine is negative, a step that forgets also harms what is retained.",

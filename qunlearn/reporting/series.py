@@ -22,6 +22,8 @@ Rows = list[dict[str, Any]]
 
 FORGETTING, UTILITY = ("forget_accuracy", "mia_confidence"), ("retain_accuracy", "test_accuracy")
 """The two halves of the average gap: has it forgotten, and what else did it lose."""
+QUANTILES = ("p05", "p25", "p50", "p75", "p95")
+"""Of the losses of single forget images, as the evaluation names them."""
 
 
 def gap(evaluation: Evaluation) -> Rows:
@@ -103,6 +105,25 @@ def loss(evaluation: Evaluation) -> Rows:
     return _histogram(evaluation, "loss")
 
 
+def forget_losses(evaluation: Evaluation) -> Rows:
+    """A row a method, seed and epoch: share of correct forget images, quantiles of their cross-entropies in nats.
+
+    `phase` is None for a method without phases.
+    """
+    found: Rows = []
+    for cell in evaluation["cells"]:
+        recorded = cell["stats"].get("forget_losses")
+        if recorded is None:
+            continue
+        phases = recorded.get("phase") or [None] * len(recorded["epoch"])
+        names = ("correct", *QUANTILES)
+        figures = zip(*(recorded[name] for name in names), strict=True)
+        for epoch, phase, values in zip(recorded["epoch"], phases, figures, strict=True):
+            place = {"method": cell["method"], "seed": cell["seed"], "epoch": epoch, "phase": phase}
+            found.append({**place, **dict(zip(names, values, strict=True))})
+    return found
+
+
 def conflict(evaluation: Evaluation) -> Rows:
     """A row a method, seed and point: cosine of forget and retain gradient, and the removed fraction, over steps."""
     found: Rows = []
@@ -175,6 +196,7 @@ SERIES: dict[str, Callable[[Evaluation], Rows]] = {
     "trade_off": trade_off,
     "confidence": confidence,
     "loss": loss,
+    "forget_losses": forget_losses,
     "conflict": conflict,
     "layers": layers,
     "cost": cost,
@@ -191,6 +213,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "trade_off": ("method", "selected_by", "seed", "forgetting_gap", "utility_gap", *GAP_METRICS),
     "confidence": ("method", "subset", "bin_low", "bin_high", "share", "seeds"),
     "loss": ("method", "subset", "bin_low", "bin_high", "share", "seeds"),
+    "forget_losses": ("method", "seed", "epoch", "phase", "correct", *QUANTILES),
     "conflict": ("method", "seed", "step", "cosine_before", "removed_fraction", "steps_per_point"),
     "layers": ("method", "layer", "cosine", "code_flips", "seeds"),
     "cost": (

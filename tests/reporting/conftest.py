@@ -40,6 +40,8 @@ SELECTED = {"fine_tune": "validation", "random_label": "oracle", "oeu": "default
 """How the settings of a method were chosen; `given` for the others."""
 CONFLICTS = ("oeu", "pgu", "two_phase")
 """Methods that recorded how their gradients conflict."""
+EPOCHS = {"gradient_ascent": (1, 0), "random_label": (5, 0), "oeu": (4, 0), "two_phase": (2, 4)}
+"""Method that recorded losses of its forget images -> epochs of its first and its second phase."""
 
 
 def own_generator(method, seed):
@@ -128,6 +130,8 @@ def further_stats(method, values, drawn):
         stats |= {"conflict": make_conflict(method, drawn)}
     if method in CONFLICTS or method == "qmul":
         stats["conflict_by_layer"] = {layer["name"]: float(drawn.uniform(-0.5, 0.3)) for layer in make_audit()}
+    if method in EPOCHS:
+        stats["forget_losses"] = make_forget_losses(*EPOCHS[method], drawn)
     return stats
 
 
@@ -154,6 +158,16 @@ def make_conflict(method, drawn, points=105):
         "steps_per_point": 2,
         "steps": 2 * points,
     }
+
+
+def make_forget_losses(first, second, drawn):
+    """Losses that rise and part from epoch to epoch; `second` is 0 for a method without phases."""
+    epochs = range(1, first + second + 1)
+    losses = [epoch * drawn.gamma(0.5, 1.5, 129) for epoch in epochs]
+    phases = {"phase": [1] * first + [2] * second} if second else {}
+    quantiles = {f"p{part:02d}": [float(np.percentile(one, part)) for one in losses] for part in (5, 25, 50, 75, 95)}
+    correct = [float((one < np.log(2)).mean()) for one in losses]
+    return {"epoch": list(epochs), **phases, "correct": correct, **quantiles}
 
 
 def make_audit(bits=4):

@@ -2,15 +2,19 @@
 
 import copy
 import io
+from pathlib import Path
+from statistics import mean
 
 import matplotlib
 import pytest
+import yaml
 from matplotlib.colors import to_rgb
 from PIL import Image
 
 from qunlearn.reporting.figures import FIGURES, conflict_figure, gap_figure, png
 from qunlearn.reporting.figures.style import ORACLE_NOTE, VERDICTS, mark, marks
 from qunlearn.reporting.series import SERIES
+from qunlearn.unlearning import monitor
 
 
 def texts(figure):
@@ -24,6 +28,12 @@ def lightness(colour):
 
 def test_every_table_has_a_figure():
     assert list(FIGURES) == list(SERIES)
+
+
+def test_every_figure_is_a_plot_of_the_pipeline():
+    plots = yaml.safe_load((Path(__file__).parents[2] / "dvc.yaml").read_text())["plots"]
+
+    assert [plot for plot in plots if isinstance(plot, str)] == [f"report/plots/{name}.png" for name in FIGURES]
 
 
 @pytest.mark.parametrize("which", ["evaluation", "one_seed", "many_methods", "float_network", "variants"])
@@ -136,7 +146,12 @@ def test_layers_of_many_methods_are_stacked_so_that_their_numbers_stay_readable(
     assert FIGURES["layers"](many_methods).get_figwidth() < 13
 
 
-RECORDED = {"conflict": ["conflict"], "histograms": ["confidence", "loss"], "conflict_by_layer": ["layers"]}
+RECORDED = {
+    "conflict": ["conflict"],
+    "histograms": ["confidence", "loss"],
+    "conflict_by_layer": ["layers"],
+    "forget_losses": ["forget_losses"],
+}
 """Entry of the cells' stats -> figures that need it."""
 
 
@@ -151,6 +166,97 @@ def test_what_was_not_recorded_is_left_out_or_said(float_network, key):
         assert any(
             word in " ".join(texts(FIGURES[name](without))) for word in ("No method", "no histograms", "no weight")
         )
+
+
+def pair(figure, method):
+    """Axes of a method's fan of losses, and of its forget accuracy below it."""
+    fan = next(axes for axes in figure.axes if axes.get_title() == method)
+    place = fan.get_subplotspec()
+    below = (place.rowspan.start + 1, place.colspan.start)
+    spots = {(a.get_subplotspec().rowspan.start, a.get_subplotspec().colspan.start): a for a in figure.axes}
+    return fan, spots[below]
+
+
+def named_lines(axes, name):
+    return [line for line in axes.lines if line.get_label() == name]
+
+
+def at_epochs(evaluation, method, name):
+    """Mean over the seeds of a column of the table, epoch by epoch."""
+    rows = [row for row in SERIES["forget_losses"](evaluation) if row["method"] == method]
+    return [mean(r[name] for r in rows if r["epoch"] == epoch) for epoch in sorted({row["epoch"] for row in rows})]
+
+
+def test_the_fan_of_losses_and_the_accuracy_below_it_are_means_over_the_seeds(many_methods):
+    fan, accuracy = pair(FIGURES["forget_losses"](many_methods), "two_phase")
+    (median,), (correct,) = named_lines(fan, "median"), named_lines(accuracy, "forget accuracy")
+    outer, inner = (band.get_paths()[0].vertices[:, 1] for band in fan.collections)
+    ends = {name: at_epochs(many_methods, "two_phase", name) for name in ("p05", "p25", "p75", "p95")}
+
+    assert list(median.get_xdata()) == [1, 2, 3, 4, 5, 6]
+    assert median.get_ydata() == pytest.approx(at_epochs(many_methods, "two_phase", "p50"))
+    assert correct.get_ydata() / 100.0 == pytest.approx(at_epochs(many_methods, "two_phase", "correct"))
+    assert set(outer) == {*ends["p05"], *ends["p95"]}
+    assert set(inner) == {*ends["p25"], *ends["p75"]}
+
+
+def test_thin_lines_show_each_seed_where_the_mean_could_hide_one(many_methods):
+    fan, accuracy = pair(FIGURES["forget_losses"](many_methods), "two_phase")
+    kept = [c["stats"]["forget_losses"] for c in many_methods["cells"] if c["method"] == "two_phase"]
+    lines = [line.get_ydata().tolist() for line in named_lines(fan, "each seed")]
+
+    assert lines == [one[name] for name in ("p05", "p95") for one in kept]
+    assert len(named_lines(accuracy, "each seed")) == 3
+
+
+def test_a_dashed_line_parts_the_phases_of_a_method_that_has_them(many_methods):
+    figure = FIGURES["forget_losses"](many_methods)
+
+    for axes in pair(figure, "two_phase"):
+        (line,) = named_lines(axes, "between two phases")
+        assert list(line.get_xdata()) == [2.5, 2.5]
+    assert not any(named_lines(axes, "between two phases") for axes in pair(figure, "oeu"))
+
+
+def test_all_methods_share_a_scale_of_losses_that_shows_0_and_cuts_nothing(many_methods):
+    figure = FIGURES["forget_losses"](many_methods)
+    methods = ("gradient_ascent", "random_label (oracle)", "oeu", "two_phase")
+    fans, accuracies = zip(*(pair(figure, method) for method in methods), strict=True)
+    (limits,) = {axes.get_ylim() for axes in fans}
+    highest = max(row["p95"] for row in SERIES["forget_losses"](many_methods))
+
+    assert limits[0] == 0.0
+    assert highest < limits[1] < 5 * highest
+    assert {axes.get_ylim() for axes in accuracies} == {(0.0, 100.0)}
+    assert all(axes.get_yticks()[0] == 0.0 for axes in (*fans, *accuracies))
+
+
+def test_the_only_epoch_of_a_method_can_be_seen(evaluation):
+    fan, accuracy = pair(FIGURES["forget_losses"](evaluation), "gradient_ascent")
+
+    assert all(band.get_paths()[0].get_extents().width > 0.1 for band in fan.collections)
+    assert {line.get_marker() for line in (*fan.lines, *accuracy.lines)} == {"o"}
+
+
+def test_one_seed_has_no_thin_lines(one_seed):
+    figure = FIGURES["forget_losses"](one_seed)
+
+    assert not any(named_lines(axes, "each seed") for axes in pair(figure, "oeu"))
+    assert not any("Thin lines" in text for text in texts(figure))
+
+
+def test_many_methods_with_epochs_are_wrapped_and_the_note_tells_how_many_images_were_measured(many_methods):
+    crowded = copy.deepcopy(many_methods)
+    losses = next(cell["stats"]["forget_losses"] for cell in crowded["cells"] if cell["method"] == "oeu")
+    for cell in crowded["cells"]:
+        if cell["method"] not in ("original", "retrain"):
+            cell["stats"]["forget_losses"] = losses
+    figure = FIGURES["forget_losses"](crowded)
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+
+    assert len(shown) == 2 * len({cell["method"] for cell in crowded["cells"]} - {"original", "retrain"})
+    assert figure.get_figwidth() <= 10
+    assert any(f"at most {monitor.IMAGES}" in text for text in texts(figure))
 
 
 def test_conflict_figure_of_one_run_draws_its_columns(steps):

@@ -101,7 +101,8 @@ def test_verdicts_are_text_and_sign_not_colour_alone(page, evaluation):
 def test_every_figure_has_a_title_and_a_description(page):
     figures = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
 
-    assert len(figures) == 2 + 4 + 2 + 2 * 7 + 2 + 2  # gap, four figures, trade-off, distributions, conflict, cost
+    # gap, four figures, trade-off, distributions, forget losses, conflict, cost
+    assert len(figures) == 2 + 4 + 2 + 2 * 7 + 3 + 2 + 2
     assert all(re.search(r"<title>.+?</title><desc[^>]*>.+?</desc>", figure) for figure in figures)
     assert all('role="img"' in figure.partition(">")[0] for figure in figures)
 
@@ -151,6 +152,7 @@ def without(evaluation, *, stats=(), context=()):
     ("missing", "heading"),
     [
         ({"stats": ["histograms"]}, "How sure is the model?"),
+        ({"stats": ["forget_losses"]}, "How did the losses of the forgotten images move?"),
         ({"stats": ["conflict"]}, "Conflict between forgetting and keeping"),
         ({"stats": ["conflict_by_layer", "code_flips_by_layer"]}, "Layer by layer"),
         ({"context": ["methods"]}, "How the settings were chosen"),

@@ -6,8 +6,9 @@ from statistics import mean
 
 import pytest
 
-from qunlearn.reporting.series import COLUMNS, SERIES, csv_text
+from qunlearn.reporting.series import COLUMNS, QUANTILES, SERIES, csv_text
 from qunlearn.reporting.series import conflict as conflict_rows
+from qunlearn.unlearning import monitor
 
 
 def summary(evaluation, method):
@@ -96,6 +97,20 @@ def test_conflicts_keep_every_point_and_every_missing_number(evaluation):
     assert [row["cosine_before"] for row in rows] == kept["cosine_before"]
     assert [row["removed_fraction"] for row in rows] == kept["removed_fraction"]
     assert None in kept["removed_fraction"]
+
+
+def test_epochs_keep_their_quantiles_and_the_phase_where_there_is_one(many_methods):
+    for method, phases in (("oeu", [None] * 4), ("two_phase", [1, 1, 2, 2, 2, 2])):
+        rows = [r for r in SERIES["forget_losses"](many_methods) if (r["method"], r["seed"]) == (method, 2)]
+        kept = cells(many_methods, method)[2]["stats"]["forget_losses"]
+
+        assert [row["phase"] for row in rows] == phases
+        for name in ("epoch", "correct", *QUANTILES):
+            assert [row[name] for row in rows] == kept[name]
+
+
+def test_the_names_of_the_quantiles_are_those_of_the_monitor():
+    assert tuple(f"p{percent:02d}" for percent in monitor.QUANTILES) == QUANTILES
 
 
 def test_layers_are_means_over_seeds_with_nothing_where_nothing_was_recorded(evaluation, float_network):

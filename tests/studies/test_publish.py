@@ -240,6 +240,16 @@ def test_other_figures_are_drawn_for_each_arm_and_left_out_where_they_show_nothi
     assert text.index("## Arm `float`") < text.index("x-float-trade_off.svg")
 
 
+def test_forget_losses_are_drawn_for_the_arms_that_have_them():
+    study = with_(ARMS, figures=["forget_losses"])
+    found = evaluations(study)
+    for cell in found["float"]["cells"]:
+        cell["stats"].pop("forget_losses", None)
+    drawn = pictures("x", study, found)
+    assert list(drawn) == ["x-pact-forget_losses.svg"]
+    assert "](x-pact-forget_losses.svg)" in page_of(study, found)
+
+
 def test_an_oracle_is_marked_in_the_table_of_all_arms():
     found = evaluations(ARMS)
     for evaluation in found.values():

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from qunlearn.reporting.figures.beside_retrain import accuracy_and_membership_figure
 from qunlearn.reporting.figures.conflict import conflict_figure, conflicts_figure
 from qunlearn.reporting.figures.distributions import confidence_figure, loss_figure
+from qunlearn.reporting.figures.forget_losses import forget_losses_figure
 from qunlearn.reporting.figures.gap import gap_figure
 from qunlearn.reporting.figures.layers import layers_figure
 from qunlearn.reporting.figures.style import png
@@ -19,6 +20,7 @@ FIGURES: dict[str, Callable[[Evaluation], Figure]] = {
     "trade_off": trade_off_figure,
     "confidence": confidence_figure,
     "loss": loss_figure,
+    "forget_losses": forget_losses_figure,
     "conflict": conflicts_figure,
     "layers": layers_figure,
     "cost": cost_figure,
