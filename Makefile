@@ -40,8 +40,9 @@ study: setup
 	@qunlearn up
 	@$(BIN)/python -m studies run $(NAME)
 
+# A process for each core, and in each of them one thread: the networks of the tests are too small for more.
 test: setup
-	$(BIN)/python -m pytest -m "not servers and not browser and not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not servers and not browser and not slow"
 
 # Installs Chromium and fonts with apt-get where there is no browser.
 browser-setup:

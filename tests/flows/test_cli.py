@@ -57,6 +57,7 @@ def test_help_names_every_command_and_waits_for_no_library(run):
         assert re.search(rf"\b{name}\b", out)
 
 
+@pytest.mark.slow  # only because it is timed: slow tests run one at a time
 def test_help_is_quick(tmp_path):
     begun = time.perf_counter()
     assert in_new_process("--help", cwd=tmp_path).returncode == 0

@@ -66,6 +66,7 @@ def test_four_threads_find_or_create_one_pipeline(store, unique):
         assert len(set(pool.map(lambda _: store.pipeline(key, params={}), range(8)))) == 1
 
 
+@pytest.mark.slow  # only because it is timed: slow tests run one at a time
 def test_the_bookkeeping_of_a_cell_takes_less_than_half_a_second(store, unique, checkpoint):
     folder, digest = checkpoint(b"0" * 1_000_000)
     took = []
