@@ -1,6 +1,6 @@
-"""Write docs/methods.md from the registry of methods and docs/metrics.md from the catalogue of metrics.
+"""Write what docs/ says of methods, metrics and evidence from the code: registry, catalogue and models.
 
-python docs/generate.py            # write both pages
+python docs/generate.py            # write all files
 python docs/generate.py --check    # exit 1 and name each page that is not what the code says
 """
 
@@ -11,16 +11,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import evidence_fields_page
+import evidence_schema
 import method_page
 import metric_page
 
 FOLDER = Path(__file__).parent
-PAGES = {"methods.md": method_page.render, "metrics.md": metric_page.render}
+PAGES = {
+    "methods.md": method_page.render,
+    "metrics.md": metric_page.render,
+    "evidence-fields.md": evidence_fields_page.render,
+    "evidence.schema.json": evidence_schema.render,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the pages, or compare them; the exit code."""
-    parser = argparse.ArgumentParser(description="Write docs/methods.md and docs/metrics.md from the code.")
+    parser = argparse.ArgumentParser(description="Write the pages of docs/ that say what the code says.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where a page is stale")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the pages are")
     options = parser.parse_args(arguments)

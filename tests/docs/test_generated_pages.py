@@ -1,4 +1,4 @@
-"""docs/methods.md and docs/metrics.md are what the code says, and are sound Markdown."""
+"""The generated files in docs/ are what the code says, and the pages are sound Markdown."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from qunlearn.unlearning.directions import DirectionConfig
 from qunlearn.unlearning.masks import MaskConfig
 
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("methods.md", "metrics.md")
+PAGES = ("methods.md", "metrics.md", "evidence-fields.md")
+FILES = (*PAGES, "evidence.schema.json")
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +29,19 @@ def generate():
 
 @pytest.fixture(scope="module")
 def fresh(generate, tmp_path_factory):
-    """A folder with both pages, written now."""
+    """A folder with all files, written now."""
     folder = tmp_path_factory.mktemp("docs")
     assert generate(["--folder", str(folder)]) == 0
     return folder
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", FILES)
 def test_the_committed_page_is_what_the_code_says(page, fresh):
     assert (DOCS / page).read_text() == (fresh / page).read_text(), "run: python docs/generate.py"
 
 
 def test_check_names_the_stale_page_and_ends_with_1(generate, fresh, tmp_path, capsys):
-    for page in PAGES:
+    for page in FILES:
         (tmp_path / page).write_text((fresh / page).read_text())
     assert generate(["--check", "--folder", str(tmp_path)]) == 0
     (tmp_path / "methods.md").write_text("old")

@@ -1,0 +1,1 @@
+"""The commands of `qunlearn` that have commands of their own, one file each; `flows.cli` puts them together."""
