@@ -41,10 +41,8 @@ class Turn:
             LedgerError: the ledger cannot be used, or has no head.
         """
         with database.write() as connection:
-            found = connection.execute(sa.select(schema.head).with_for_update()).one_or_none()
-            if found is None:
-                raise LedgerError(f"{database.place} is damaged: its head is missing; {CHECK_IT}")
-            yield cls(connection, database.now(connection), found.number, found.hash, found.at)
+            found = head(connection, lock=True)
+            yield cls(connection, database.now(connection), found["number"], found["hash"], found["at"])
 
     def append(
         self,
@@ -70,6 +68,22 @@ class Turn:
         self.connection.execute(schema.events.insert().values(number=number, body=text, hash=digest))
         self.connection.execute(schema.head.update().values(number=number, hash=digest, at=at))
         return at
+
+
+def head(connection: sa.Connection, *, lock: bool = False) -> sa.RowMapping:
+    """Number, hash and time of the last event.
+
+    Args:
+        lock: let no other process have it until the transaction's end (where a transaction does not have all anyway).
+
+    Raises:
+        LedgerError: it is missing or damaged.
+    """
+    query = sa.select(schema.head)
+    found = connection.execute(query.with_for_update() if lock else query).mappings().one_or_none()
+    if found is None or not schema.is_sound(found, schema.head):
+        raise LedgerError(f"the head of the ledger is missing or damaged; {CHECK_IT}")
+    return found
 
 
 def events(connection: sa.Connection) -> Iterator[Event]:

@@ -7,11 +7,10 @@ from datetime import date
 
 import sqlalchemy as sa
 
-from qunlearn.deletion import journal, replay, rows, schema
+from qunlearn.deletion import journal, replay, rows
 from qunlearn.deletion.chain import Fault
-from qunlearn.deletion.journal import CHECK_IT
 from qunlearn.deletion.ledger_database import Database
-from qunlearn.deletion.records import Batch, Event, LedgerError, Request, check_request_id
+from qunlearn.deletion.records import Batch, Event, Request, check_request_id
 from qunlearn.deletion.states import FINAL, State
 
 
@@ -64,10 +63,8 @@ class LedgerReading:
     def head(self) -> tuple[int, str]:
         """Number and hash of the last event; (0, `chain.GENESIS`) before the first."""
         with self._database.read() as connection:
-            row = connection.execute(sa.select(schema.head)).one_or_none()
-        if row is None:
-            raise LedgerError(f"{self._database.place} is damaged: its head is missing; {CHECK_IT}")
-        return row.number, row.hash
+            found = journal.head(connection)
+        return found["number"], found["hash"]
 
     def verify(self) -> Fault | None:
         """The first thing that is wrong with the ledger, or None.

@@ -87,7 +87,7 @@ def _revision(connection: sa.Connection) -> str | None:
     """The revision of the ledger's tables; None where there are none."""
     if not sa.inspect(connection).has_table(VERSION_TABLE):
         return None
-    found: str | None = connection.scalar(sa.text(f"SELECT version_num FROM {VERSION_TABLE}"))
+    found: str | None = connection.scalar(sa.select(sa.column("version_num")).select_from(sa.table(VERSION_TABLE)))
     return found
 
 

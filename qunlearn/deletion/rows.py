@@ -51,18 +51,27 @@ def batch(connection: sa.Connection, name: str) -> Batch:
         raise LedgerError("there is no such batch; the request says which batch it is in")
     held = requests(connection, schema.requests.c.batch == name)
     try:
-        state, facts = State(row["state"]), json.loads(row["facts"])
-    except ValueError:
+        state, facts = State(row["state"]), dict(json.loads(row["facts"]))
+    except (TypeError, ValueError):
         raise LedgerError(f"the row of batch {name} is damaged; {CHECK_IT}") from None
     return Batch(name, row["token"], row["worker"], tuple(held), state, facts)
 
 
 def batch_row(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> sa.RowMapping | None:
-    """The one row of the table of batches that fulfils the conditions, or None."""
-    return connection.execute(sa.select(schema.batches).where(*conditions)).mappings().one_or_none()
+    """The one row of the table of batches that fulfils the conditions, or None.
+
+    Raises:
+        LedgerError: the row is damaged.
+    """
+    row = connection.execute(sa.select(schema.batches).where(*conditions)).mappings().one_or_none()
+    if row is not None and not schema.is_sound(row, schema.batches):
+        raise LedgerError(f"the row of a batch is damaged; {CHECK_IT}")
+    return row
 
 
 def _request(row: sa.RowMapping) -> Request:
+    if not schema.is_sound(row, schema.requests):
+        raise LedgerError(f"the row of a request is damaged; {CHECK_IT}")
     try:
         return Request.from_row(dict(row))
     except (KeyError, TypeError, ValueError):

@@ -18,6 +18,14 @@ VERSION_TABLE = "deletion_schema_version"
 metadata = sa.MetaData()
 
 
+def is_sound(row: sa.RowMapping, table: sa.Table) -> bool:
+    """Whether each value is of its column's kind: a SQLite file takes any value in any column."""
+    return all(
+        isinstance(row[column.name], column.type.python_type) or (column.nullable and row[column.name] is None)
+        for column in table.c
+    )
+
+
 def one_of(column: str, words: type[State] | type[Outcome]) -> str:
     """SQL: the column holds one of these words."""
     return f"{column} in ({', '.join(repr(str(word)) for word in words)})"

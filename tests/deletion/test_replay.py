@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -248,9 +246,9 @@ def test_removed_and_added_rows_are_found(ledger: Ledger, raw: sa.Engine) -> Non
 
 def test_a_ledger_without_its_head_takes_nothing_more(ledger: Ledger, raw: sa.Engine, asked: Make) -> None:
     change(raw, "DELETE FROM deletion_head")
-    with pytest.raises(LedgerError, match="its head is missing; run `qunlearn ledger verify`"):
+    with pytest.raises(LedgerError, match="the head of the ledger is missing or damaged; run `qunlearn ledger verify`"):
         ledger.add(asked())
-    with pytest.raises(LedgerError, match="its head is missing"):
+    with pytest.raises(LedgerError, match="head of the ledger is missing"):
         ledger.head()
 
 
@@ -288,47 +286,3 @@ def test_a_damaged_row_is_named_and_not_repeated(
         call(ledger)
     assert "anna" not in str(refused.value)
     assert ledger.verify() is not None
-
-
-def test_every_bit_of_a_stored_event_counts(folder: Path, asked: Make) -> None:
-    """Bits that flip on the disk, below the database: each is a fault or an error, whatever the byte becomes."""
-    ledger = Ledger.open(root=folder)
-    for name in "abc":
-        ledger.add(asked(name))
-    path = folder / ".qunlearn" / "ledger.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        number, body, digest = connection.execute("SELECT number, body, hash FROM deletion_events").fetchall()[1]
-    content = path.read_bytes()
-    stored = (body + digest).encode()
-    start = content.index(stored)
-    for place in range(start, start + len(stored)):
-        with path.open("r+b") as file:
-            file.seek(place)
-            file.write(bytes([content[place] ^ (1 << place % 8)]))
-        fault = ledger.verify()
-        assert fault is not None
-        assert fault.number == number
-        with path.open("r+b") as file:
-            file.seek(place)
-            file.write(content[place : place + 1])
-    assert ledger.verify() is None
-
-
-def test_an_index_that_no_longer_fits_its_table_is_found(folder: Path, asked: Make) -> None:
-    """Every copy of a request's id counts, also the one by which the database looks it up."""
-    ledger = Ledger.open(root=folder)
-    name = ledger.add(asked()).id.encode()
-    path = folder / ".qunlearn" / "ledger.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    content = path.read_bytes()
-    places = [place for place in range(len(content)) if content.startswith(name, place)]
-    assert len(places) == 3, "in the event, the row, and the index"
-    rows = []
-    for place in places:
-        path.write_bytes(content[:place] + b"q" + content[place + 1 :])
-        fault = ledger.verify()
-        assert fault is not None
-        rows.append(fault.row)
-    assert set(rows) == {"event 1", f"request {name.decode()}", "database file"}
