@@ -1,8 +1,9 @@
 """Copies that nobody needs any more: temporary folders of killed processes, logits of a stage, models in quarantine.
 
-A temporary folder does not say whose it is. It is taken for left behind if it holds weights that this project recorded,
-since `tasks.purging` makes sure that no stage of the project is at work; or if nothing in it has changed for an hour,
-as other projects may use the same public images. A process reads such a folder right after it has made it.
+A temporary folder does not say whose it is. It is taken for left behind if it holds a file of a model that this project
+recorded, or a model made from one, since `tasks.purging` makes sure that no stage of the project is at work; or if
+nothing in it has changed for a while, as other projects may use the same public images. A process reads such a folder
+right after it has made it.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from qunlearn.deletion.purge_errors import PurgeError
 from qunlearn.deletion.purge_inventory import QUARANTINED, SCRATCH, TEMPORARY, Leftover, Outside
 from qunlearn.deletion.traces import Traces
@@ -22,10 +25,10 @@ from tasks.workspace import Workspace
 
 OURS = "qunlearn-*"
 """Names of temporary folders that this program makes."""
-IN_USE = 3600.0
+IN_USE = 900.0
 """Seconds for which a folder that may be another project's is left alone after its last change."""
 WORK = "purge-"
-"""Begins the names of a purge's own folders of downloads."""
+"""Begins the names of a purge's own folders of downloads; the number of its process follows."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +50,16 @@ def find_leftovers(workspace: Workspace, traces: Traces, *, recorded: frozenset[
 
     Args:
         traces: by which one is known; with the weights of all models that must go.
-        recorded: sha256 of the weights of all models that the project has recorded.
+        recorded: sha256 of the files of all models that the project has recorded, but for those with ids, which other
+            projects can have, too.
     """
     items = []
     home = workspace.root / FOLDER
     for path in sorted(home.glob("stage-*")):
         items.append(_leftover(SCRATCH, path, home, "holds what models say about each image"))
     for path in sorted(home.glob(f"{WORK}*/")):
-        items.append(_leftover(TEMPORARY, path, home, "downloads of an interrupted purge"))
+        if not _is_at_work(path):
+            items.append(_leftover(TEMPORARY, path, home, "downloads of an interrupted purge"))
     kept = quarantine_folder(workspace.root)
     for path in sorted(kept.iterdir()) if kept.is_dir() else ():
         items.append(_leftover(QUARANTINED, path, kept, "was moved aside by an earlier purge"))
@@ -80,6 +85,12 @@ def remove_leftover(workspace: Workspace, leftover_kind: str, target: str) -> No
         shutil.rmtree(path)
 
 
+def _is_at_work(folder: Path) -> bool:
+    """Whether it is the folder of a purge, or of a look at what one would do, of another living process."""
+    number = folder.name.removeprefix(WORK).partition("-")[0]
+    return number.isdecimal() and int(number) != os.getpid() and psutil.pid_exists(int(number))
+
+
 def _temporary(traces: Traces, recorded: frozenset[str]) -> tuple[list[Leftover], list[Outside]]:
     found, outside = [], []
     place = Path(tempfile.gettempdir())
@@ -90,20 +101,21 @@ def _temporary(traces: Traces, recorded: frozenset[str]) -> tuple[list[Leftover]
         holds = next((one.holds for one in files if one.holds), "")
         if not holds:
             continue
-        own = any(one.sha256 in recorded for one in files)
+        own = any(one.sha256 in recorded or one.is_descendant for one in files)
         if own or time.time() - max(one.changed for one in files) > IN_USE:
             found.append(_leftover(TEMPORARY, folder, place, f"holds {holds}"))
         else:
-            why = f"holds {holds}; perhaps in use: a purge in an hour removes it, unless its owner has done so"
+            why = f"holds {holds}; perhaps in use: a purge in {IN_USE / 60:.0f} minutes removes what is left of it"
             outside.append(Outside(TEMPORARY, folder.name, str(place), why))
     return found, outside
 
 
 @dataclass(frozen=True)
 class _Searched:
-    """A file: what it holds in words, its sha256, and when it was last changed."""
+    """A file: what it holds in words, whether that is a model made from an erased one, and when it was last changed."""
 
     holds: str
+    is_descendant: bool
     sha256: str
     changed: float
 
@@ -113,7 +125,8 @@ def _searched(path: Path, traces: Traces) -> _Searched | None:
         return None
     try:
         trace = traces.in_file(path)
-        return _Searched(trace.text or traces.parent(path), trace.sha256, path.stat().st_mtime)
+        parent = traces.parent(path)
+        return _Searched(trace.text or parent, bool(parent), trace.sha256, path.stat().st_mtime)
     except FileNotFoundError:
         return None  # its owner lives, and has just removed it
 

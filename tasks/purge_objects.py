@@ -94,10 +94,12 @@ def known_images(workspace: Workspace, stores: Stores, erased: frozenset[str]) -
     kept: set[str] = set()
     pixels = 0
     for listing, array in _image_files(workspace, stores):
-        ids = read_ids(listing)
-        images = np.load(array, mmap_mode="r", allow_pickle=False)
-        if len(ids) != len(images):
-            continue  # damaged; the ids are found nevertheless
+        try:
+            ids, images = read_ids(listing), np.load(array, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError, FileNotFoundError):
+            continue  # damaged, or somebody else's: its ids are found nevertheless
+        if images.ndim < 2 or len(ids) != len(images):
+            continue
         pixels = int(images[:1].size)
         for one, digest in zip(ids, image_digests(images), strict=True):
             (gone if one in erased else kept).add(digest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from tasks.rewriting import is_settled, preview
 from tasks.scratch import FOLDER
 from tasks.tracking import Store
 from tasks.tracking.connection import Connection
-from tasks.tracking.erasure import custody, stored_models
+from tasks.tracking.erasure import custody, recorded_files, stored_models
 from tasks.tracking.run_artifacts import at_work, ownerless, run_files
 from tasks.workspace import Workspace
 
@@ -64,7 +65,7 @@ def survey(workspace: Workspace, erased: frozenset[str], notes: Notes) -> Survey
     home.mkdir(mode=0o700, exist_ok=True)
     with (
         open_stores(workspace.root, ours=(workspace.prepared, workspace.splits)) as stores,
-        TemporaryDirectory(dir=home, prefix=WORK) as work,
+        TemporaryDirectory(dir=home, prefix=f"{WORK}{os.getpid()}-") as work,
     ):
         gone, kept, pixels = known_images(workspace, stores, erased)
         traces = Traces(erased, notes.images.union(gone) - kept, pixels or notes.pixels, weights)
@@ -73,13 +74,14 @@ def survey(workspace: Workspace, erased: frozenset[str], notes: Notes) -> Survey
     places = {depot.name: len(depot.oids) + len(depot.run_cache) for depot in depots}
     found = [run_files(experiment, traces) for experiment in own]
     running = [at_work(experiment) for experiment in own]
-    leftovers = find_leftovers(workspace, traces, recorded=frozenset(_hex(model) for model in models))
+    recorded = frozenset().union(*(recorded_files(experiment) for experiment in own))
+    leftovers = find_leftovers(workspace, traces, recorded=recorded)
     inventory = Inventory(
         folders=tuple(_folders(workspace)),
         models=tuple(models),
         run_files=tuple(file for files, _ in found for file in files),
         depots=tuple(depots),
-        leftovers=(*leftovers.items, *ownerless(own, traces)),
+        leftovers=(*leftovers.items, *ownerless(own, traces, others=others)),
         outside=(
             *leftovers.outside,
             *(_elsewhere(name) for _, names in running for name in names),

@@ -14,16 +14,17 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import json
+import lzma
 import re
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa  # type: ignore[import-untyped]
@@ -38,6 +39,16 @@ ROWS = 1024
 ZIP, GZIP, PARQUET, NUMPY = b"PK\x03\x04", b"\x1f\x8b", b"PAR1", b"\x93NUMPY"
 NESTED = 3
 """Archives within archives that are opened."""
+DAMAGED = (
+    zipfile.BadZipFile,
+    gzip.BadGzipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
+"""What reading a damaged or encrypted archive raises."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +74,14 @@ class Found:
         return ", ".join(parts + ["weights of an erased model"] * self.weights)
 
 
+@dataclass
+class _Hits:
+    """What has been found so far."""
+
+    ids: set[str] = field(default_factory=set)
+    images: int = 0
+
+
 @dataclass(frozen=True)
 class Traces:
     """What to search for.
@@ -85,10 +104,11 @@ class Traces:
         Raises:
             OSError: it cannot be read.
         """
+        hits = _Hits()
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            ids, images = self._search(file, depth=0)
-        return Found(sha256, len(ids), images, sha256 in self.weights)
+            self._search(file, hits, depth=0)
+        return Found(sha256, len(hits.ids), hits.images, sha256 in self.weights)
 
     def parent(self, path: Path) -> str:
         """Whether a file is the ``config.json`` of a checkpoint that was made from erased weights: in words, or empty.
@@ -109,33 +129,28 @@ class Traces:
             if path.is_file() and (found := self.in_file(path)):
                 yield path, found
 
-    def _search(self, file: BinaryIO, *, depth: int) -> tuple[set[str], int]:
-        """The erased ids and the number of erased images in a stream that can seek."""
+    def _search(self, file: BinaryIO, hits: _Hits, *, depth: int) -> None:
+        """Add what is in a stream that can seek; what was found before it turns out to be damaged counts."""
         file.seek(0)
         head = file.read(8)
         file.seek(0)
-        ids = self._ids(file)
-        file.seek(0)
-        if head.startswith(NUMPY):
-            return ids, self._images(file)
-        if head.startswith(PARQUET):
-            return ids | self._column_ids(file), 0
-        found = 0
-        if depth < NESTED and head.startswith((ZIP, GZIP)):
-            for member in _members(file, zipped=head.startswith(ZIP)):
-                more, images = self._search(member, depth=depth + 1)
-                ids, found = ids | more, found + images
-        return ids, found
-
-    def _ids(self, file: BinaryIO) -> set[str]:
-        found: set[str] = set()
         tail = b""
         while chunk := file.read(CHUNK):
             content = tail + chunk
             # Without its zeros a text in UTF-16 or UTF-32 is one in ASCII.
-            found |= self._ids_in(content.replace(b"\0", b""))
+            hits.ids |= self._ids_in(content.replace(b"\0", b""))
             tail = content[-OVERLAP:]
-        return found
+        file.seek(0)
+        if head.startswith(NUMPY):
+            hits.images += self._images(file)
+        elif head.startswith(PARQUET):
+            hits.ids |= self._column_ids(file)
+        elif depth < NESTED and head.startswith((ZIP, GZIP)):
+            try:
+                for member in _members(file, zipped=head.startswith(ZIP)):
+                    self._search(member, hits, depth=depth + 1)
+            except DAMAGED:
+                return  # or encrypted; its own bytes have been searched
 
     def _ids_in(self, content: bytes) -> set[str]:
         """Ids anywhere in the text, also as part of a longer name."""
@@ -189,9 +204,8 @@ def _is_number(kind: Any) -> bool:
 
 def _array(file: BinaryIO) -> NDArray[Any] | None:
     try:
-        name = getattr(file, "name", None)
-        if isinstance(name, str | Path):
-            mapped: NDArray[Any] = np.load(name, mmap_mode="r", allow_pickle=False)
+        if isinstance(file, BufferedReader):  # a file of its own, no member of an archive
+            mapped: NDArray[Any] = np.load(file.name, mmap_mode="r", allow_pickle=False)
             return mapped
         loaded: NDArray[Any] = np.load(file, allow_pickle=False)
     except (ValueError, EOFError, OSError):
@@ -200,13 +214,11 @@ def _array(file: BinaryIO) -> NDArray[Any] | None:
 
 
 def _members(file: BinaryIO, *, zipped: bool) -> Iterator[BinaryIO]:
-    """The unpacked members of an archive; what cannot be unpacked is left out, its bytes have been searched."""
-    try:
-        if not zipped:
-            yield io.BytesIO(gzip.GzipFile(fileobj=file).read())
-            return
-        with zipfile.ZipFile(file) as archive:
-            for member in archive.infolist():
-                yield io.BytesIO(archive.read(member))
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error):
+    """The members of an archive, unpacked as they are read, so that none has to fit into memory."""
+    if not zipped:
+        yield cast(BinaryIO, gzip.GzipFile(fileobj=file))
         return
+    with zipfile.ZipFile(file) as archive:
+        for member in archive.infolist():
+            with archive.open(member) as stream:
+                yield cast(BinaryIO, stream)

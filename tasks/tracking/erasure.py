@@ -6,6 +6,7 @@ Each function can be repeated: the bytes go first, the marks that say so come la
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from qunlearn.data.atomic import replaced_folder
 from qunlearn.deletion.purge_models import StoredModel
 from qunlearn.deletion.traces import Traces
 from tasks.tracking.artifact_files import ArtifactFiles
-from tasks.tracking.checkpoints import DIGEST_TAG
+from tasks.tracking.checkpoints import DIGEST_TAG, FILES_TAG, TRAINED_IDS
 from tasks.tracking.connection import Connection, is_code
 from tasks.tracking.markdown import NOTE_TAG, cut
 from tasks.tracking.membership import CONNECTIONS, TrainingLists
@@ -97,6 +98,12 @@ def stored_models(connection: Connection, erased: frozenset[str]) -> list[Stored
     ours = [model for model in connection.models() if DIGEST_TAG in model.tags]
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         return list(pool.map(described, ours))
+
+
+def recorded_files(connection: Connection) -> frozenset[str]:
+    """sha256 of the files of all models of an experiment, but for their lists of ids."""
+    files = [json.loads(model.tags.get(FILES_TAG, "{}")) for model in connection.models()]
+    return frozenset(digest for names in files for name, digest in names.items() if name != TRAINED_IDS)
 
 
 def erase(connection: Connection, model_id: str, *, why: str, mark: Mark) -> None:

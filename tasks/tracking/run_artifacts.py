@@ -84,17 +84,22 @@ def remove_run_file(connection: Connection, target: str, mark: Mark) -> None:
     mark_run(connection, run_id, mark)
 
 
-def ownerless(connections: Sequence[Connection], traces: Traces) -> list[Leftover]:
+def ownerless(
+    connections: Sequence[Connection], traces: Traces, *, others: Sequence[Connection] = ()
+) -> list[Leftover]:
     """Folders of the artifact store with traces whose run or model was deleted from the records.
 
     Args:
-        connections: to all experiments, since several can have one place in the store.
+        connections: to all experiments of the project, since several can have one place in the store.
+        others: to experiments that may be other projects'; a place that is theirs, too, is not looked at.
     """
     owned = {run.info.run_id for connection in connections for run in all_runs(connection)}
     owned |= {model.model_id for connection in connections for model in connection.models()}
+    theirs = {_location(connection) for connection in others}
     found: dict[str, Leftover] = {}
     for connection in connections:
-        location = _location(connection)
+        if (location := _location(connection)) in theirs:
+            continue
         for name in _unowned(connection, location, owned):
             if (target := f"{location}/{name}") not in found:
                 files = ArtifactFiles(connection, target)

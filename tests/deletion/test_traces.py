@@ -103,6 +103,22 @@ def test_archives_are_opened_also_within_each_other(file, packed):
     assert IDS.in_file(file(packed(f"{KEPT}\n".encode() * 100))).ids == 0
 
 
+def test_what_is_before_the_damage_of_an_archive_is_found(file):
+    noise = random.Random(0).randbytes(200_000)
+    packed = gzip.compress(ID.encode() + noise)
+    assert IDS.in_file(file(packed[: len(packed) // 2])).ids in (0, 1)
+    assert IDS.in_file(file(packed[:-4])).ids == 1
+    for damaged in (zipped(noise)[:-30], packed[:10], zipped(noise).replace(noise[:20], bytes(20))):
+        assert not IDS.in_file(file(damaged))
+
+
+def test_an_encrypted_archive_is_no_error(file):
+    content = bytearray(zipped(b"secret"))
+    content[6] |= 1
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    assert not IDS.in_file(file(bytes(content)))
+
+
 @pytest.mark.parametrize("start", [b"PK\x03\x04", b"\x1f\x8b", b"PAR1", b"\x93NUMPY"])
 def test_what_only_looks_like_an_archive_is_searched_as_it_is(file, start):
     assert IDS.in_file(file(start + ID.encode())).ids == 1

@@ -25,3 +25,10 @@ def project(tmp_path, monkeypatch):
 def temporary(project) -> Path:
     """The folder that stands for this computer's temporary one."""
     return Path(tempfile.gettempdir())
+
+
+@pytest.fixture
+def erased(project):
+    """The project after a deletion has released the champion and listed the samples."""
+    project.erase()
+    return project

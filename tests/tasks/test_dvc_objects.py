@@ -16,7 +16,7 @@ from purge_project import dvc
 
 from qunlearn.deletion.purge_errors import PurgeBusyError
 from tasks import dvc_objects
-from tasks.dvc_objects import DvcError, exclusive, open_stores
+from tasks.dvc_objects import DvcError, ObjectStore, exclusive, open_stores
 
 NAMES = ["DVC cache", "DVC cache, layout of version 2", "DVC remote store", "DVC remote store, layout of version 2"]
 
@@ -85,6 +85,21 @@ def test_the_run_cache_tells_what_it_would_bring_back(project, opened):
             assert len(entries) == 6
             assert frozenset({current(project, "split")}) in entries.values()
         assert list(stores.named(NAMES[1]).run_cache(project.root)) == []
+
+
+def test_objects_of_a_remote_elsewhere_are_copied_to_be_read(project, opened, monkeypatch, tmp_path):
+    monkeypatch.setattr(ObjectStore, "is_local", property(lambda self: "remote" not in self.name))
+    work = tmp_path / "work"
+    work.mkdir()
+    with opened() as stores:
+        store = stores.named("DVC remote store")
+        version = store.version(current(project, "ingest"), work)
+        file = store.file(version.members["ids.txt"], work)
+        assert file == work / version.members["ids.txt"]
+        assert file.read_bytes() == (project.workspace.prepared / "ids.txt").read_bytes()
+        entries = list(store.run_cache(work))
+        assert {entry for entry, _, _ in entries} == runs(project.remote)
+        assert all(path.parent == work for _, path, _ in entries)
 
 
 def test_damaged_listings_and_entries_tell_nothing(project, opened):

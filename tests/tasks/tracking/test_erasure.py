@@ -19,7 +19,17 @@ from qunlearn.config import TrackingConfig
 from qunlearn.deletion.traces import Traces
 from tasks.tracking import MissingCheckpointError, Store, TrackingError
 from tasks.tracking.artifact_files import ArtifactFiles
-from tasks.tracking.erasure import Mark, custody, erase, files_of, quarantine, stored_models, traces_in_models
+from tasks.tracking.checkpoints import file_digests
+from tasks.tracking.erasure import (
+    Mark,
+    custody,
+    erase,
+    files_of,
+    quarantine,
+    recorded_files,
+    stored_models,
+    traces_in_models,
+)
 from tasks.tracking.processes import identity
 from tasks.tracking.run_artifacts import at_work, ownerless, remove_ownerless, remove_run_file, run_files
 
@@ -211,6 +221,13 @@ def test_a_kill_while_the_original_is_removed_leaves_the_copy_whole(project, con
     assert names(connection, model_id) == []
 
 
+def test_digests_of_all_files_but_lists_of_ids_are_recorded(project, connection):
+    recorded = recorded_files(connection)
+    for role in ("original", "noop", "champion"):
+        digests = file_digests(folder(connection, project.models[role]))
+        assert {name for name, digest in digests.items() if digest in recorded} == set(digests) - {"trained_ids.txt"}
+
+
 def test_files_of_models_are_searched(project, connection, found):
     traces = Traces(frozenset(project.gone))
     hits, count = traces_in_models(connection, [found["champion"], found["retrain"]], traces)
@@ -298,6 +315,8 @@ def test_bytes_of_models_and_runs_whose_records_were_deleted_are_found_and_go(pr
         f"models/{project.models['retrain']}": "holds 2 erased ids",
         "f" * 32: "holds 1 erased id",
     }
+    # Where another project keeps its files, too, they may have an owner that we do not know.
+    assert ownerless([connection], traces, others=[connection]) == []
     for item in items:
         remove_ownerless(connection, item.target)
     assert not (place / "weights.safetensors").exists()
