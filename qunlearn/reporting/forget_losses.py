@@ -26,7 +26,7 @@ ACCURACIES = (0.0, 50.0, 100.0)
 HALF_BAR = 0.12
 """Half the width, in epochs, of what stands for a band where there is one epoch alone."""
 
-WIDTH, HEIGHT = 250.0, 204.0
+WIDTH, HEIGHT = 330.0, 204.0
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,15 @@ class Connection:
     def is_server(self) -> bool:
         return self.uri.startswith("http")
 
+    def model(self, model_id: str) -> LoggedModel | None:
+        """The record of a model; None where there is none, or was once."""
+        try:
+            return self.client.get_logged_model(model_id)
+        except MlflowException as error:
+            if not is_code(error, "RESOURCE_DOES_NOT_EXIST"):
+                raise
+            return None
+
     def run_url(self, run_id: str) -> str:
         """Address of a run's page."""
         return f"{self.ui}/#/experiments/{self.experiment_id}/runs/{run_id}?{PAGES}"

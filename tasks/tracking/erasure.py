@@ -108,7 +108,7 @@ def recorded_files(connection: Connection) -> frozenset[str]:
 
 def erase(connection: Connection, model_id: str, *, why: str, mark: Mark) -> None:
     """Remove all bytes of a model, then say so in its record, in its run's and in its registered versions'."""
-    model = _model(connection, model_id)
+    model = connection.model(model_id)
     if model is None:
         return  # a person has deleted the record meanwhile; its bytes have no owner then, see `run_artifacts`
     files_of(connection, model).remove()
@@ -117,7 +117,7 @@ def erase(connection: Connection, model_id: str, *, why: str, mark: Mark) -> Non
 
 def quarantine(connection: Connection, model_id: str, folder: Path, *, why: str, mark: Mark) -> None:
     """Move all bytes of a model to ``<folder>/<model id>``, readable by this user alone, then say so in its record."""
-    model = _model(connection, model_id)
+    model = connection.model(model_id)
     if model is None:
         return
     files, target = files_of(connection, model), folder / model_id
@@ -153,15 +153,6 @@ def traces_in_models(
 def files_of(connection: Connection, model: LoggedModel) -> ArtifactFiles:
     """The bytes of a model."""
     return ArtifactFiles(connection, str(model.artifact_location))
-
-
-def _model(connection: Connection, model_id: str) -> LoggedModel | None:
-    try:
-        return connection.client.get_logged_model(model_id)
-    except MlflowException as error:
-        if not is_code(error, "RESOURCE_DOES_NOT_EXIST"):
-            raise
-        return None
 
 
 def _place(model: LoggedModel, registered: list[Version]) -> str:

@@ -14,10 +14,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from mlflow.entities import LoggedModel
 from mlflow.entities import Run as MlflowRun
-from mlflow.exceptions import MlflowException
 
 from tasks.tracking.checkpoints import DIGEST_TAG, MissingCheckpointError, is_intact, models_with
-from tasks.tracking.connection import Connection, TrackingError, is_code
+from tasks.tracking.connection import Connection, TrackingError
 from tasks.tracking.run import SETTINGS_TAG, TABLES
 
 FINGERPRINT_TAG = "fingerprint"
@@ -46,7 +45,7 @@ def find_cell(connection: Connection, fingerprint: str) -> CellRecord | None:
     condition = f"tags.{FINGERPRINT_TAG} = '{fingerprint}' and attributes.status = 'FINISHED'"
     for run in connection.runs(condition):
         for output in run.outputs.model_outputs if run.outputs else ():
-            model = _model(connection, output.model_id)
+            model = connection.model(output.model_id)
             if model is not None and is_intact(connection, model):
                 return _record(run, model)
     return None
@@ -124,15 +123,6 @@ def _artifact(connection: Connection, record: CellRecord, path: str, folder: str
     if path not in kept:
         raise TrackingError(f"run {record.run_id}: kept no file {path}; beside it are {', '.join(kept) or 'none'}")
     return Path(connection.client.download_artifacts(record.run_id, path, dst_path=folder))
-
-
-def _model(connection: Connection, model_id: str) -> LoggedModel | None:
-    try:
-        return connection.client.get_logged_model(model_id)
-    except MlflowException as error:
-        if not is_code(error, "RESOURCE_DOES_NOT_EXIST"):
-            raise
-        return None
 
 
 def _with_settings(

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import postgres_server
 import pytest
+from deletion.ledger_file import checkpointed, database
 
 from qunlearn.deletion import ledger_database, ledger_files
 from qunlearn.deletion.ledger import Asked, Ledger, LedgerError, UnavailableError
@@ -23,17 +24,6 @@ from qunlearn.deletion.ledger_place import SqliteFile
 Make = Callable[..., Asked]
 NOBODY = 65534
 SECRET = "correct-" + "horse"
-
-
-def database(folder: Path) -> Path:
-    return folder / ".qunlearn" / "ledger.db"
-
-
-def checkpointed(folder: Path) -> Path:
-    """The file with all that was written, and no other files beside it."""
-    with closing(sqlite3.connect(database(folder))) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return database(folder)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from deletion.ledger_file import checkpointed, database
 
 from qunlearn.deletion import ledger_database, ledger_files
 from qunlearn.deletion.ledger import Asked, Ledger, LedgerError
@@ -21,17 +22,6 @@ Make = Callable[..., Asked]
 
 def mode(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
-
-
-def database(folder: Path) -> Path:
-    return folder / ".qunlearn" / "ledger.db"
-
-
-def checkpointed(folder: Path) -> Path:
-    """The file with all that was written, and no other files beside it."""
-    with closing(sqlite3.connect(database(folder))) as connection:
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return database(folder)
 
 
 @pytest.fixture
