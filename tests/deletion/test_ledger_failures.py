@@ -27,24 +27,34 @@ SECRET = "correct-" + "horse"
 
 
 @pytest.fixture
-def unprivileged() -> Iterator[Path]:
-    """A folder of a user who is not root, and that user."""
+def lent() -> Iterator[Path]:
+    """A folder that `its_owner` can be given."""
     folder = Path(tempfile.mkdtemp())
-    root = os.geteuid() == 0
-    if root:
-        os.chown(folder, NOBODY, NOBODY)
-        os.setegid(NOBODY)
-        os.seteuid(NOBODY)
+    yield folder
+    for path in folder.rglob("*"):
+        path.chmod(0o700)
+    folder.chmod(0o700)
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def its_owner(folder: Path) -> Iterator[None]:
+    """Work as the folder's owner, who is not root: for root no folder is read-only.
+
+    What needs files of the program has to come first, since those may lie where nobody else can read.
+    """
+    if os.geteuid() != 0:
+        yield
+        return
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
+    os.setegid(NOBODY)
+    os.seteuid(NOBODY)
     try:
-        yield folder
+        yield
     finally:
-        if root:
-            os.seteuid(0)
-            os.setegid(0)
-        for path in folder.rglob("*"):
-            path.chmod(0o700)
-        folder.chmod(0o700)
-        shutil.rmtree(folder)
+        os.seteuid(0)
+        os.setegid(0)
 
 
 def test_a_ledger_that_vanishes_is_not_made_anew_by_a_transaction(folder: Path, asked: Make) -> None:
@@ -55,33 +65,36 @@ def test_a_ledger_that_vanishes_is_not_made_anew_by_a_transaction(folder: Path, 
     assert not database(folder).exists()
 
 
-def test_in_a_read_only_folder_no_ledger_is_made(unprivileged: Path) -> None:
-    unprivileged.chmod(0o500)
-    with pytest.raises(UnavailableError, match=r"ledger\.db cannot be used: Permission denied; its folder must be"):
-        Ledger.open(root=unprivileged)
-    assert list(unprivileged.iterdir()) == []
+def test_in_a_read_only_folder_no_ledger_is_made(lent: Path) -> None:
+    lent.chmod(0o500)
+    message = r"ledger\.db cannot be used: Permission denied; its folder must be"
+    with its_owner(lent), pytest.raises(UnavailableError, match=message):
+        Ledger.open(root=lent)
+    assert list(lent.iterdir()) == []
 
 
 @pytest.mark.parametrize("closed", [".qunlearn", ".qunlearn/ledger.db"])
-def test_a_ledger_that_became_read_only_says_so_and_recovers(unprivileged: Path, asked: Make, closed: str) -> None:
-    ledger = Ledger.open(root=unprivileged)
+def test_a_ledger_that_became_read_only_says_so_and_recovers(lent: Path, asked: Make, closed: str) -> None:
+    ledger = Ledger.open(root=lent)
     added = ledger.add(asked())
-    (unprivileged / closed).chmod(0o500 if closed == ".qunlearn" else 0o400)
-    with pytest.raises(UnavailableError, match=r"cannot be used: .*(readonly database \(its owner|unable to open)"):
+    assert (ledger.requests(), ledger.verify()) == ([added], None)
+    with its_owner(lent):
+        (lent / closed).chmod(0o500 if closed == ".qunlearn" else 0o400)
+        with pytest.raises(UnavailableError, match=r"cannot be used: .*(readonly database \(its owner|unable to open)"):
+            ledger.add(asked())
+        (lent / ".qunlearn").chmod(0o700)
+        for file in (lent / ".qunlearn").iterdir():
+            file.chmod(0o600)
+        assert ledger.requests() == [added]
         ledger.add(asked())
-    (unprivileged / ".qunlearn").chmod(0o700)
-    for file in (unprivileged / ".qunlearn").iterdir():
-        file.chmod(0o600)
-    assert ledger.requests() == [added]
-    ledger.add(asked())
-    assert ledger.verify() is None
+        assert ledger.verify() is None
 
 
-def test_somebody_elses_folder_is_refused(unprivileged: Path) -> None:
-    Ledger.open(root=unprivileged)
-    (unprivileged / ".qunlearn").chmod(0)
-    with pytest.raises(UnavailableError, match="Permission denied"):
-        Ledger.open(root=unprivileged)
+def test_somebody_elses_folder_is_refused(lent: Path) -> None:
+    Ledger.open(root=lent)
+    (lent / ".qunlearn").chmod(0)
+    with its_owner(lent), pytest.raises(UnavailableError, match="Permission denied"):
+        Ledger.open(root=lent)
 
 
 @contextmanager
