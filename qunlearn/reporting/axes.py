@@ -28,8 +28,12 @@ def limit(highest: float, *, bent: bool) -> float:
     wanted = 1.04 * max(highest, 0.1)
     if bent:
         return next((end for end in ROOTS if end >= wanted), ROOTS[-1])
-    step = _step(wanted, 5)
-    return round(math.ceil(wanted / step - 1e-9) * step, 10)
+    step, high = 0.0, wanted
+    # A longer axis can have wider steps, of which its end must be a multiple, too.
+    while (wider := _step(high, 5)) != step:
+        step = wider
+        high = round(math.ceil(wanted / step - 1e-9) * step, 10)
+    return high
 
 
 def ticks_from_zero(high: float, *, bent: bool, apart: float) -> list[float]:

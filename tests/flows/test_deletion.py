@@ -314,5 +314,5 @@ def test_a_second_run_waits_for_the_first(served, training_ids):
         runner.join(timeout=2)
         assert runner.is_alive()
         assert served.version == 0
-    runner.join(timeout=60)
+    runner.join(timeout=300)
     assert messages == ["1 done, 0 rejected, 1 unlearned"]

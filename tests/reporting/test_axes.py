@@ -1,7 +1,7 @@
 """Axes end at ticks, show all there is, and do not claim more than 100 percent."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qunlearn.reporting.axes import around, limit, ticks_from_zero
@@ -10,6 +10,7 @@ PERCENT = st.floats(0, 100, allow_nan=False)
 
 
 @given(highest=st.floats(0, 100), bent=st.booleans())
+@example(highest=96.25, bent=False)
 def test_an_axis_from_zero_ends_at_a_tick_above_all_values(highest, bent):
     high = limit(highest, bent=bent)
     marks = ticks_from_zero(high, bent=bent, apart=0.1)
