@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flows.commands import evidence, ledger, purge, request
 from flows.errors import is_ours, tell
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(request.app, name="request")
+app.add_typer(ledger.app, name="ledger")
+app.add_typer(evidence.app, name="evidence")
+app.add_typer(purge.app, name="purge")
 
 ParamsFile = Annotated[Path, typer.Option("--params", help="Parameter file; its folder is the project.")]
 Port = Annotated[int | None, typer.Option(min=1024, max=65535, show_default="the one in params.yaml")]
@@ -112,10 +118,8 @@ def up(
     _print_states(states, params.tracking.experiment)
     if {state.name: state for state in states}["mlflow"].state != "up":
         typer.echo("MLflow was not started: the tracking URI names a server elsewhere.")
-    typer.echo(f"Deletion requests: put a .txt file with one sample id a line into {params.deletion.requests}/")
-    typer.echo(
-        f"They are read when the cron {params.deletion.cron!r} fires (UTC). End everything with `qunlearn down`."
-    )
+    typer.echo("Deletion requests: `qunlearn request add`. The model that they are for: `qunlearn release`.")
+    typer.echo(f"They are carried out when the cron {params.deletion.cron!r} fires (UTC). End with `qunlearn down`.")
 
 
 @app.command()
@@ -136,6 +140,28 @@ def down(params_file: ParamsFile = DEFAULT_PARAMS) -> None:
 
     ended = servers.down(params_file.resolve().parent)
     typer.echo(f"Ended {', '.join(ended)}." if ended else "Nothing was running.")
+
+
+@app.command()
+def release(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_OR_MODEL", help="The model to serve: its id (m-...), name (oeu-seed0) or run."
+        ),
+    ],
+    params_file: ParamsFile = DEFAULT_PARAMS,
+) -> None:
+    """Serve a model of the pipeline from now on: deletion requests are carried out on it."""
+    from flows.holding import served_model
+    from tasks.release import release as make_champion
+    from tasks.workspace import Workspace
+
+    workspace = Workspace.open(params_file)
+    with served_model(workspace.root):
+        made = make_champion(workspace, target)
+    replaced = f", in place of version {made.replaces}" if made.replaces not in (0, made.version) else ""
+    typer.echo(f"qunlearn-served version {made.version} is served{replaced}: {made.model_id}, weights {made.digest}")
 
 
 @app.command()

@@ -31,12 +31,15 @@ class Workspace:
         rows = choices(params.unlearn, where=path.name)
         needs = {f"unlearn.{row}": get(choice.method).needs for row, choice in rows.items()}
         check_adjacency(needs, params.split.scenario, where=path.name)
-        deletion = row_or_method(params.deletion.method, params.unlearn, where=path.name, key="deletion.method")
-        if needs_adjacency(get(deletion.method).needs):
-            raise ConfigError(
-                f"{path.name}: deletion.method = {params.deletion.method!r}: needs adjacent and remote images, which a "
-                "deletion request does not name; choose another method"
-            )
+        named = {"deletion.method": params.deletion.method}
+        named |= {f"deletion.fallback.{place}": name for place, name in enumerate(params.deletion.fallback)}
+        for key, name in named.items():
+            deletion = row_or_method(name, params.unlearn, where=path.name, key=key)
+            if needs_adjacency(get(deletion.method).needs):
+                raise ConfigError(
+                    f"{path.name}: {key} = {name!r}: needs adjacent and remote images, which a deletion request does "
+                    "not name; choose another method"
+                )
         return cls(root=path.parent, params=params)
 
     @property

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,10 +11,9 @@ import typer
 
 if TYPE_CHECKING:
     from qunlearn.deletion.purge import Entry
-    from qunlearn.deletion.purge_models import ModelPolicy
     from tasks.purging import PurgeReport
 
-app = typer.Typer(help="Remove whatever was made from erased samples, and search for what should be gone.")
+app = typer.Typer(help=__doc__, add_completion=False)
 
 SHORT = 19
 """Characters of a digest that the table shows, its kind included."""
@@ -41,48 +39,28 @@ def purge(
 
     Exit code 1 if the search afterwards finds something, or if the purge is refused. Calling it again goes on.
     """
+    from flows.holding import served_model
     from qunlearn.deletion.purge import Action
     from tasks.purging import close, plan_purge
     from tasks.purging import purge as carry_out
     from tasks.workspace import Workspace
 
     workspace = Workspace.open(params_file)
-    models: ModelPolicy = getattr(workspace.params.deletion, "models", "purge")
-    if quarantine is not None:
-        models = "quarantine" if quarantine else "purge"
+    configured = workspace.params.deletion.models
+    models = configured if quarantine is None else "quarantine" if quarantine else "purge"
     if dry_run:
         plan = plan_purge(workspace, models=models)
         typer.echo(json.dumps(plan.as_dict(), indent=2) if as_json else _table(plan.entries))
         if not as_json:
             typer.echo(f"{len(plan.to_do)} things to do, {len(plan.of(Action.OUTSIDE))} outside; nothing was changed.")
         return
-    with _served_model(workspace.root):
+    with served_model(workspace.root):
         report = carry_out(workspace, models=models)
     if report.is_complete:
         close(workspace)
     typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else _told(report))
     if not report.is_complete:
         raise typer.Exit(1)
-
-
-@contextmanager
-def _served_model(root: Path) -> Iterator[None]:
-    """Keep deletions away: between unlearning and release, a new model looks like one that has to go."""
-    from filelock import FileLock, Timeout
-
-    from flows.services import folder
-    from qunlearn.deletion.purge_errors import PurgeBusyError
-
-    folder(root).mkdir(exist_ok=True)
-    held = FileLock(folder(root) / "served-model.lock")
-    try:
-        held.acquire(timeout=0)
-    except Timeout:
-        raise PurgeBusyError("a deletion is at work; it purges by itself, or let it end and run this again") from None
-    try:
-        yield
-    finally:
-        held.release()
 
 
 def _table(entries: Sequence[Entry]) -> str:
@@ -102,8 +80,6 @@ def _table(entries: Sequence[Entry]) -> str:
 def _told(report: PurgeReport) -> str:
     from qunlearn.deletion.purge import Action
 
-    if not report.scan.places:
-        return "Nothing is erased yet."
     searched = sum(report.scan.places.values())
     lines = [_table(report.plan.entries), *report.told]
     if report.is_complete:

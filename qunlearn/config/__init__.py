@@ -21,6 +21,7 @@ from qunlearn.config.data import (
     TorchvisionSource,
 )
 from qunlearn.config.explanations import validate
+from qunlearn.config.gates import GatesConfig
 from qunlearn.config.pipeline import (
     DeletionConfig,
     EvaluateConfig,
@@ -42,6 +43,7 @@ __all__ = [
     "DigitsSource",
     "EvaluateConfig",
     "Fraction",
+    "GatesConfig",
     "GroupScenario",
     "IdsScenario",
     "ImageFolderSource",

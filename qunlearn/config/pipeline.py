@@ -13,6 +13,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 from qunlearn.config.base import ConfigError, Seed, Strict
 from qunlearn.config.data import DataConfig, SplitConfig
 from qunlearn.config.explanations import validate
+from qunlearn.config.gates import GatesConfig
 from qunlearn.config.training import ModelConfig, QuantizationConfig, TrainingConfig
 
 
@@ -92,8 +93,16 @@ class DeletionConfig(Strict):
 
     A deletion never searches: of a `grid` it knows nothing, and takes the method's defaults for the settings in it.
     """
-    requests: Path = Path("data/requests")
-    """Folder of request files: `*.txt`, one sample id a line."""
+    fallback: tuple[str, ...] = ()
+    """Rows or methods that are tried, in this order, where a model does not pass its gates; retraining comes last."""
+    max_sequential: int | None = Field(default=10, ge=0)
+    """Unlearnings one after the other, each from the model of the one before, until the model is trained anew: their
+    errors add up. 0 retrains each time; null never does."""
+    models: Literal["purge", "quarantine"] = "purge"
+    """What happens to other models that were trained on erased samples, such as those of the experiment: their bytes
+    are removed, or moved to `.qunlearn/quarantine`, where they still are."""
+    gates: GatesConfig = GatesConfig()
+    """What a model must pass before it is released."""
 
     @field_validator("cron")
     @classmethod

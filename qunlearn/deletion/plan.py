@@ -1,77 +1,155 @@
-"""What the pending requests mean for one model: which samples it must forget, which it keeps."""
+"""What a batch of requests means for the served model: what it must forget, what it keeps, what is erased anyway."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from qunlearn.deletion.requests import Request, RequestError, read_request
+from qunlearn.deletion.ledger import Request
+from qunlearn.deletion.states import Outcome
+
+
+class RequestError(ValueError):
+    """A request that cannot be carried out; the message names numbers and classes, never samples."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known about samples when a batch is planned.
+
+    Args:
+        trained: ids that the served model was trained on and has not forgotten, in its training order.
+        labels: id -> class index of the task, of every prepared image.
+        class_names: by index.
+        erased: ids that earlier requests erased.
+        hashed: an id's keyed hash, as in `Asked.unknown`.
+    """
+
+    trained: tuple[str, ...]
+    labels: Mapping[str, int]
+    class_names: Sequence[str]
+    erased: frozenset[str]
+    hashed: Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one request asks for, by what is to be done: numbers of samples.
+
+    Args:
+        asked: distinct samples that it names.
+        trained: of these, samples to be unlearned.
+        untrained: samples in the data that the served model was not trained on.
+        erased: samples that were erased before.
+        unknown: names that are no sample of ours.
+        found: ids that were no sample of ours yet when they were asked for, sorted; they count like any other.
+    """
+
+    asked: int
+    trained: int
+    untrained: int
+    erased: int
+    unknown: int
+    found: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> Share:
+        """The inverse of `dataclasses.asdict` through JSON."""
+        return cls(**{**content, "found": tuple(content["found"])})
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How the request will have ended; None where that depends on how the samples are removed from the model."""
+        if self.trained:
+            return None
+        if self.untrained:
+            return Outcome.NOT_TRAINED
+        return Outcome.ALREADY_ERASED if self.erased else Outcome.NOT_PRESENT
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The decision about all pending requests, before anything is done.
+    """The decision about a batch, before anything is done.
 
     Args:
-        accepted: requests to carry out together.
-        rejected: (file, reason) of the others.
-        forget: ids to unlearn, in the model's training order; empty when the model saw none of the requested samples.
+        shares: request -> what it asks for, of those that are carried out.
+        rejected: request -> reason, of the others.
+        forget: ids to unlearn, in the model's training order.
         retain: the rest of the model's training ids, in the same order.
+        erase: ids that leave the data, sorted: those to unlearn, and held-out ones.
     """
 
-    accepted: tuple[Request, ...]
-    rejected: tuple[tuple[Path, str], ...]
+    shares: Mapping[str, Share]
+    rejected: Mapping[str, str]
     forget: tuple[str, ...]
     retain: tuple[str, ...]
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Every accepted id once: what must be erased from the data, whether or not the model was trained on it."""
-        return tuple(dict.fromkeys(sample for request in self.accepted for sample in request.ids))
+    erase: tuple[str, ...]
 
 
-def make_plan(
-    files: Sequence[Path], *, trained_ids: Sequence[str], image_ids: Sequence[str], erased_ids: frozenset[str]
-) -> Plan:
-    """Decide about each request file, in order.
-
-    Args:
-        trained_ids: what the served model was trained on and has not forgotten.
-        image_ids: the samples whose images are there.
-        erased_ids: the samples that earlier requests erased; to name them again is no mistake.
-    """
-    trained, images = frozenset(trained_ids), frozenset(image_ids)
-    known = images | trained | erased_ids
-    accepted: list[Request] = []
-    rejected: list[tuple[Path, str]] = []
+def make_plan(requests: Sequence[Request], known: Known) -> Plan:
+    """Decide about each request, in order."""
+    trained, erased = frozenset(known.trained), known.erased
+    names = {known.hashed(one): one for one in trained | frozenset(known.labels) | erased}
+    shares: dict[str, Share] = {}
+    rejected: dict[str, str] = {}
     forget: set[str] = set()
-    for path in files:
+    erase: set[str] = set()
+    for request in requests:
+        # A name that was unknown when it was asked for may have come into the data since.
+        found = {names[one] for one in request.asked.unknown if one in names}
+        samples = found | set(request.asked.samples)
+        # Samples that an earlier request erased and that the model knows all the same are unlearned like any other.
+        ours = samples - (erased - trained)
         try:
-            request = read_request(path, known=known)
-            asked = trained & frozenset(request.ids)
-            _check_possible(asked, trained - forget, images)
+            _check_possible(forget | (ours & trained), erase | ours, known)
         except RequestError as error:
-            rejected.append((path, str(error)))
+            rejected[request.id] = str(error)
             continue
-        accepted.append(request)
-        forget |= asked
+        forget |= ours & trained
+        erase |= ours
+        shares[request.id] = Share(
+            asked=len(samples) + len(request.asked.unknown) - len(found),
+            trained=len(ours & trained),
+            untrained=len(ours - trained),
+            erased=len(samples - ours),
+            unknown=len(request.asked.unknown) - len(found),
+            found=tuple(sorted(found)),
+        )
     return Plan(
-        accepted=tuple(accepted),
-        rejected=tuple(rejected),
-        forget=tuple(sample for sample in trained_ids if sample in forget),
-        retain=tuple(sample for sample in trained_ids if sample not in forget),
+        shares=shares,
+        rejected=rejected,
+        forget=tuple(one for one in known.trained if one in forget),
+        retain=tuple(one for one in known.trained if one not in forget),
+        erase=tuple(sorted(erase)),
     )
 
 
-def _check_possible(asked: frozenset[str], trained: frozenset[str], images: frozenset[str]) -> None:
-    gone = asked - images
-    if gone:
+def emptied_classes(plan: Plan, known: Known) -> tuple[int, ...]:
+    """Indices of the classes of which the model keeps no training sample."""
+    # Of a retained sample the image may be gone from the prepared data.
+    kept = {known.labels[one] for one in plan.retain if one in known.labels}
+    return tuple(sorted({known.labels[one] for one in plan.forget} - kept))
+
+
+def _check_possible(forget: set[str], erase: set[str], known: Known) -> None:
+    """Refuse what would leave the model without its images, without data, or without a way to be measured."""
+    if not forget:
+        return
+    if gone := forget - frozenset(known.labels):
         raise RequestError(
-            f"the served model was trained on {len(gone)} of these samples whose images are no longer in the image "
-            "set; without its image a sample cannot be unlearned: retrain without them and release that model"
+            f"the served model was trained on {len(gone)} of these samples whose images are no longer in the prepared "
+            "data; without its image a sample cannot be unlearned: train a model without them and release it"
         )
-    if asked and asked >= trained:
+    kept = frozenset(known.trained) - forget
+    if not kept:
         raise RequestError(
             "the served model would keep no training data; withdraw the model instead of unlearning all of it"
         )
+    for label in {known.labels[one] for one in forget} - {known.labels[one] for one in kept if one in known.labels}:
+        left = sum(1 for one, own in known.labels.items() if own == label and one not in erase)
+        if left:
+            raise RequestError(
+                f"class {known.class_names[label]!r} would keep {left} images for validation and test, but none for "
+                "training; ask for the whole class (--class), or for fewer of its samples"
+            )

@@ -13,8 +13,16 @@ os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
 from tasks.tracking.checkpoints import MissingCheckpointError
 from tasks.tracking.connection import TrackingError
 from tasks.tracking.records import CellRecord
-from tasks.tracking.registry import Champion
+from tasks.tracking.registry import Champion, ChampionChangedError
 from tasks.tracking.run import Run
 from tasks.tracking.store import Store
 
-__all__ = ["CellRecord", "Champion", "MissingCheckpointError", "Run", "Store", "TrackingError"]
+__all__ = [
+    "CellRecord",
+    "Champion",
+    "ChampionChangedError",
+    "MissingCheckpointError",
+    "Run",
+    "Store",
+    "TrackingError",
+]

@@ -26,6 +26,10 @@ VERSIONS_TAG = "mlflow.modelVersions"
 """MLflow's own tag: the versions that a model's page links to."""
 
 
+class ChampionChangedError(TrackingError):
+    """Another version is served than the one that a new version was made from."""
+
+
 @dataclass(frozen=True)
 class Champion:
     """The model that is served: a version, its LoggedModel, the sha256 of its weights and the run that made it."""
@@ -64,7 +68,10 @@ def versions(connection: Connection) -> dict[str, list[Version]]:
 
 
 def register(connection: Connection, model_id: str, *, name: str, tags: Mapping[str, str]) -> int:
-    """Add a LoggedModel to the registry as a new version of `name`. Returns the version's number."""
+    """Add a LoggedModel to the registry as a new version of `name`. Returns the version's number.
+
+    A model that has a version already keeps it: whoever died after registering may do so again.
+    """
     client = connection.client
     try:
         client.create_registered_model(name, description=ABOUT)
@@ -72,6 +79,10 @@ def register(connection: Connection, model_id: str, *, name: str, tags: Mapping[
         if not is_code(error, "RESOURCE_ALREADY_EXISTS"):
             raise
     model = client.get_logged_model(model_id)
+    known = client.search_model_versions(f"name = '{name}'", max_results=10_000)
+    for earlier in (int(version.version) for version in known if version.source == f"models:/{model_id}"):
+        _link(connection, model_id, name, earlier)
+        return earlier
     # A local registry looks up the model in the process's default store; a server asks itself.
     with nullcontext() if connection.is_server else connection.as_default():
         made = client.create_model_version(
@@ -125,14 +136,15 @@ def set_champion(connection: Connection, version: int, *, name: str, base: int |
             and that the new version undoes their work. None does not ask.
 
     Raises:
-        TrackingError: the version does not exist, or the served one is not `base`.
+        ChampionChangedError: the served version is not `base`.
+        TrackingError: the version does not exist.
     """
     with connection.lock():
         if base is not None:
             current = champion(connection, name=name)
             found = current.version if current else 0
             if found != base:
-                raise TrackingError(
+                raise ChampionChangedError(
                     f"{name}: version {version} was made from version {base}, but version {found} is served now; "
                     "start again from the served one"
                 )

@@ -14,6 +14,7 @@ from mlflow.exceptions import MlflowException
 from qunlearn.config import TrackingConfig
 from tasks.tracking import checkpoints, records, registry
 from tasks.tracking.cards import Assessment, evaluation_run, model_card, settle_trial
+from tasks.tracking.checkpoints import DIGEST_TAG
 from tasks.tracking.connection import LOCAL_UI, Connection, TrackingError, connect, is_code
 from tasks.tracking.names import use_as
 from tasks.tracking.notes import KEY_TAG, KIND_TAG, PARENT_TAG, SERVICE_KEY, describe_run
@@ -246,6 +247,19 @@ class Store:
             MissingCheckpointError: no model has these weights, or their bytes were erased or damaged.
         """
         return checkpoints.fetch(self.connection, digest, destination, model_id=model_id)
+
+    def digest_of(self, model_id: str) -> str:
+        """sha256 of a model's weights, as recorded when they were kept.
+
+        Raises:
+            TrackingError: there is no such model.
+        """
+        try:
+            return str(self.connection.client.get_logged_model(model_id).tags[DIGEST_TAG])
+        except MlflowException as error:
+            if not is_code(error, "RESOURCE_DOES_NOT_EXIST"):
+                raise
+            raise TrackingError(f"{model_id!r}: no such model in {self.connection.uri}") from None
 
     # --- the served model --------------------------------------------------------------------------------------------
 

@@ -41,7 +41,8 @@ PARAMS: dict[str, Any] = {
     },
     "evaluate": {"bootstrap": 50, "relearn": {"limit": 20}},
     "runner": {"torch_threads": 1},
-    "deletion": {"method": "oeu"},
+    # The pages of the other models are looked at after the deletion.
+    "deletion": {"method": "oeu", "models": "quarantine"},
 }  # fmt: skip
 
 
@@ -103,7 +104,7 @@ def prepare(root: Path) -> Study:
     mlflow, prefect = free_port(), free_port()
     ports = {"mlflow_port": mlflow, "prefect_port": prefect, "start_timeout": 240}
     (root / "params.yaml").write_text(yaml.safe_dump(PARAMS | {"servers": ports}, sort_keys=False))
-    (root / "data" / "requests").mkdir(parents=True)
+    (root / "data").mkdir()
     (root / "data" / "erased.txt").touch()
     return Study(root, f"http://127.0.0.1:{mlflow}", f"http://127.0.0.1:{prefect}")
 
@@ -113,10 +114,10 @@ def carry_out(study: Study) -> None:
     python(study, "flows.cli", "up")
     python(study, "browser.stages", *STAGES)
     store, served = study.store, study.model_of("oeu", 0)
-    store.set_champion(store.register(served.model_id), base=0)
+    python(study, "flows.cli", "release", served.model_id)
     trained = checkpoint.load(store.fetch(served.digest, study.root / "served"), digest=served.digest).trained_ids
-    request = study.root / "data" / "requests" / "today.txt"
-    request.write_text("\n".join(trained[:DELETED]) + "\n")
+    samples = [word for sample in trained[:DELETED] for word in ("--sample", sample)]
+    python(study, "flows.cli", "request", "add", *samples)
     python(study, "flows.deletion")
 
 

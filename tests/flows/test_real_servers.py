@@ -20,7 +20,7 @@ from flows import servers
 from flows.processes import start_time
 from qunlearn.data.erased import read_erased
 from qunlearn.data.splits import load_split
-from tasks.tracking import Store
+from tasks.tracking import MissingCheckpointError, Store
 from tasks.workspace import Workspace
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow]
@@ -86,12 +86,23 @@ def test_a_scheduled_run_completes_and_the_champion_changes(project, command):
     assert time.monotonic() - begun < 10
     assert {state.name: state.pid for state in servers.status(project)} == pids
 
-    # Written as a whole under another name: a run may look at any moment.
-    request = project / "data" / "requests" / "today.tmp"
-    request.write_text("\n".join(asked) + "\n")
-    request.rename(request.with_suffix(".txt"))
-    done = project / "data" / "requests" / "done" / "today.txt"
-    until(done.exists, seconds=300, told=lambda: (servers.folder(project) / "deletion.log").read_text()[-3000:])
+    released = command("release", "original-seed0")
+    assert released.returncode == 0, released.stderr
+    first = store.champion()
+    asked_for = command("request", "add", *(word for one in asked for word in ("--sample", one)), "--json")
+    assert asked_for.returncode == 0, asked_for.stderr
+    request = json.loads(asked_for.stdout)["id"]
+
+    def state() -> str:
+        return json.loads(command("request", "show", request, "--json").stdout)["state"]
+
+    log = servers.folder(project) / "deletion.log"
+    until(lambda: state() == "completed", seconds=300, told=lambda: log.read_text()[-3000:])
+    verified = command("evidence", "verify", request)
+    assert verified.returncode == 0, verified.stderr
+    assert command("ledger", "verify").returncode == 0
+    with pytest.raises(MissingCheckpointError):
+        store.fetch(first.digest, project / "purged", model_id=first.model_id)
 
     champion = store.champion()
     assert champion is not None

@@ -57,7 +57,7 @@ class Method(Part):
     """The models it descends from, the fully trained one first; empty where it was fully trained itself."""
     sequential: NonNegativeInt
     """Unlearnings one after the other since the last full training, this one included: their errors add up."""
-    limit: PositiveInt | None
+    limit: NonNegativeInt | None
     """How many are allowed before the next full training; null for no limit."""
 
     @model_validator(mode="after")

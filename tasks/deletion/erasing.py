@@ -1,0 +1,73 @@
+"""Write a batch's samples into the list of erased ids, and commit that file alone."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from qunlearn.data.erased import append_erased, digest
+from qunlearn.deletion.ledger import Batch
+from tasks.deletion.service import Service, carried
+
+AUTHOR = ("-c", "user.name=qunlearn", "-c", "user.email=qunlearn@localhost")
+"""Who commits where git does not know who does."""
+
+
+class CommitError(ValueError):
+    """The list of erased ids is written, but git refuses to commit it."""
+
+
+@task(name="erase", cache_policy=NO_CACHE)
+def erase_samples(params_file: str, batch: Batch) -> Batch:
+    """The batch with the digests of the list before and after, and its commit, among its facts."""
+    service = Service.open(params_file)
+    path, ledger = service.workspace.erased, service.ledger
+    if "erased" not in batch.facts:
+        # Before anything is written: afterwards nobody could tell what the file was.
+        before = digest(path) if path.exists() else None
+        batch = ledger.advance(batch, batch.state, facts={"erased": {"before": before, "after": None, "commit": None}})
+    added = append_erased(path, erased_ids(batch))
+    commit = _commit(path, batch.id, service.workspace.root)
+    get_run_logger().info("%d ids were added to %s", len(added), path.name)
+    facts = {**batch.facts["erased"], "after": digest(path), "commit": commit}
+    return ledger.advance(batch, batch.state, facts={"erased": facts})
+
+
+def erased_ids(batch: Batch) -> list[str]:
+    """All samples that the batch's requests name."""
+    shares = batch.facts["plan"]["shares"]
+    return list(
+        dict.fromkeys(
+            sample for request in carried(batch) for sample in (*request.asked.samples, *shares[request.id]["found"])
+        )
+    )
+
+
+def _commit(path: Path, batch: str, root: Path) -> str | None:
+    """The commit that holds the file as it is; None outside of a repository, or where git ignores the file.
+
+    Raises:
+        CommitError: git refuses.
+    """
+    if _git(root, "rev-parse", "--is-inside-work-tree") is None or _git(root, "check-ignore", str(path)) is not None:
+        return None
+    if _git(root, "add", "--", str(path)) is None:
+        raise CommitError(f"{path}: git cannot add it; see `git status`, then let the deletion run again")
+    if _git(root, "status", "--porcelain", "--", str(path)):
+        known = _git(root, "config", "user.email") is not None
+        command = ["commit", "--quiet", "--only", "-m", f"Erase the samples of {batch}", "--", str(path)]
+        if _git(root, *(() if known else AUTHOR), *command) is None:
+            raise CommitError(f"{path}: git cannot commit it; see `git status`, then let the deletion run again")
+    return _git(root, "log", "-1", "--format=%H", "--", str(path)) or None
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    """What git prints; None where it fails or there is none."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=120, check=False)
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

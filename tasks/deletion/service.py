@@ -1,0 +1,89 @@
+"""What every step of a deletion opens: parameters and files, the store, the ledger and the key of names."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from qunlearn import checkpoint
+from qunlearn.checkpoint import Checkpoint
+from qunlearn.config import ConfigError
+from qunlearn.data.erased import read_erased
+from qunlearn.data.imageset import load as load_images
+from qunlearn.deletion.identity import Key
+from qunlearn.deletion.ledger import Batch, Ledger, Request
+from qunlearn.deletion.plan import Known
+from qunlearn.deletion.states import FINAL
+from tasks.tracking import Champion, Store
+from tasks.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Service:
+    """The stores of one project's deletions. Cheap to open in every task."""
+
+    workspace: Workspace
+    store: Store
+    ledger: Ledger
+    key: Key
+
+    @classmethod
+    def open(cls, params_file: str) -> Service:
+        """Reach all of them.
+
+        Raises:
+            ConfigError, TrackingError, LedgerError, KeyFileError: the first that cannot be used.
+        """
+        workspace = Workspace.open(params_file)
+        return cls(
+            workspace,
+            Store.open(workspace.params.tracking, root=workspace.root),
+            Ledger.open(root=workspace.root),
+            Key.load(workspace.root),
+        )
+
+    def champion(self) -> Champion:
+        """The served model.
+
+        Raises:
+            ConfigError: none was released yet.
+        """
+        found = self.store.champion()
+        if found is None:
+            raise ConfigError(
+                "there is no served model that could forget anything; release one first, for example "
+                "`qunlearn release original-seed0`"
+            )
+        return found
+
+    def fetch(self, digest: str, *, model_id: str) -> Checkpoint:
+        """A model with its verified weights, on the CPU; the copy on the disk is gone when this returns."""
+        with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
+            folder = self.store.fetch(digest, Path(temporary) / "checkpoint", model_id=model_id)
+            return checkpoint.load(folder, digest=digest)
+
+    def known(self, trained: tuple[str, ...]) -> Known:
+        """What is known about samples now."""
+        image_set = load_images(self.workspace.prepared)
+        target = self.workspace.params.data.target
+        labels: Mapping[str, int] = dict(zip(image_set.ids, image_set.targets(target).tolist(), strict=True))
+        erased = self.workspace.erased
+        return Known(
+            trained=trained,
+            labels=labels,
+            class_names=image_set.class_names(target),
+            erased=read_erased(erased) if erased.exists() else frozenset(),
+            hashed=lambda one: self.key.hashed("sample", one),
+        )
+
+
+def carried(batch: Batch) -> list[Request]:
+    """The requests of a batch that are still carried out, in the order in which they came."""
+    return [request for request in batch.requests if request.state not in FINAL]
+
+
+def base_of(batch: Batch) -> Champion:
+    """The model that was served when the batch was planned."""
+    return Champion(**batch.facts["base"])
