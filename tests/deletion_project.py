@@ -12,6 +12,7 @@ import yaml
 from prefect.logging import disable_run_logger
 from purge_project import LOCATIONS
 
+from flows import deletion as flow_module
 from qunlearn import checkpoint
 from qunlearn.data.erased import read_erased
 from qunlearn.data.imageset import load as load_images
@@ -101,6 +102,11 @@ def plain_steps(replace: Any) -> None:
     for name in STEPS:
         replace(course, name, getattr(course, name).fn)
     replace(steps, "claim_batch", claiming.claim_batch.fn)
+
+
+def run(served: Served) -> str:
+    """Run the flow once; its message."""
+    return flow_module.deletion.fn(served.params_file).message
 
 
 class Served:

@@ -41,7 +41,7 @@ class Share:
         asked: distinct samples that it names.
         trained: of these, samples to be unlearned.
         untrained: samples in the data that the served model was not trained on.
-        erased: samples that were erased before.
+        erased: samples that were erased before, from model and data.
         unknown: names that are no sample of ours.
         found: ids that were no sample of ours yet when they were asked for, sorted; they count like any other.
     """
@@ -87,8 +87,14 @@ class Plan:
     erase: tuple[str, ...]
 
 
-def make_plan(requests: Sequence[Request], known: Known) -> Plan:
-    """Decide about each request, in order."""
+def make_plan(
+    requests: Sequence[Request], known: Known, *, check: Callable[[frozenset[str]], None] = lambda _: None
+) -> Plan:
+    """Decide about each request, in order.
+
+    Args:
+        check: raises RequestError if the data cannot lose these ids.
+    """
     trained, erased = frozenset(known.trained), known.erased
     names = {known.hashed(one): one for one in trained | frozenset(known.labels) | erased}
     shares: dict[str, Share] = {}
@@ -99,10 +105,11 @@ def make_plan(requests: Sequence[Request], known: Known) -> Plan:
         # A name that was unknown when it was asked for may have come into the data since.
         found = {names[one] for one in request.asked.unknown if one in names}
         samples = found | set(request.asked.samples)
-        # Samples that an earlier request erased and that the model knows all the same are unlearned like any other.
-        ours = samples - (erased - trained)
+        # Samples that are listed as erased, and that model or data hold all the same, are treated like any other.
+        ours = samples - (erased - trained - frozenset(known.labels))
         try:
             _check_possible(forget | (ours & trained), erase | ours, known)
+            check(frozenset(erase | ours))
         except RequestError as error:
             rejected[request.id] = str(error)
             continue

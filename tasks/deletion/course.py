@@ -13,9 +13,9 @@ from tasks.deletion.planning import plan_batch
 from tasks.deletion.promotion import promote_candidate
 from tasks.deletion.purge import purge_batch
 from tasks.deletion.service import carried
-from tasks.deletion.unlearning import MethodsExhaustedError, unlearn_batch
+from tasks.deletion.setbacks import BEGIN_ANEW, SetbackError, reason_of
+from tasks.deletion.unlearning import unlearn_batch
 from tasks.deletion.verification import verify_candidate
-from tasks.tracking import ChampionChangedError
 
 Step = Callable[[str, Batch], Batch]
 
@@ -24,18 +24,17 @@ def carry_out(params_file: str, batch: Batch) -> str:
     """Take every step that is left; what became of the batch, in words.
 
     Raises:
-        MethodsExhaustedError: no method made a model that passes the gates; the requests wait again.
+        SetbackError: no model can be released; the requests wait again.
     """
     while carried(batch):
         try:
             batch = next_step(batch)(params_file, batch)
-        except ChampionChangedError as error:
-            # The work was done on a model that is no longer served: begin anew with the one that is.
-            give_back(params_file, batch, "the served model was changed meanwhile")
+        except BEGIN_ANEW as error:
+            give_back(params_file, batch, reason_of(error))
             return f"given back: {error}"
-        except MethodsExhaustedError as error:
-            give_back(params_file, batch, "no method passed the gates")
-            raise error from None
+        except SetbackError as error:
+            give_back(params_file, batch, reason_of(error))
+            raise
     counts = Counter(request.state for request in batch.requests)
     unlearned = batch.facts.get("plan", {}).get("forget", 0)
     return f"{counts[State.COMPLETED]} done, {counts[State.REJECTED]} rejected, {unlearned} unlearned"

@@ -9,7 +9,7 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from qunlearn.data.erased import append_erased, digest
-from qunlearn.deletion.ledger import Batch
+from qunlearn.deletion.ledger import Batch, State
 from tasks.deletion.service import Service, carried
 
 AUTHOR = ("-c", "user.name=qunlearn", "-c", "user.email=qunlearn@localhost")
@@ -22,9 +22,17 @@ class CommitError(ValueError):
 
 @task(name="erase", cache_policy=NO_CACHE)
 def erase_samples(params_file: str, batch: Batch) -> Batch:
-    """The batch with the digests of the list before and after, and its commit, among its facts."""
+    """The batch with the digests of the list before and after, and its commit, among its facts.
+
+    Raises:
+        ChampionChangedError: nothing was to be unlearned, and another model is served now.
+        CommitError: git refuses.
+    """
     service = Service.open(params_file)
     path, ledger = service.workspace.erased, service.ledger
+    if batch.state is State.CLAIMED:
+        # Whether a model must unlearn the samples was asked of that one.
+        service.base(batch)
     if "erased" not in batch.facts:
         # Before anything is written: afterwards nobody could tell what the file was.
         before = digest(path) if path.exists() else None

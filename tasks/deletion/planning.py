@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,8 +11,10 @@ from prefect.cache_policies import NO_CACHE
 
 from qunlearn.deletion.evidence import ids_digest
 from qunlearn.deletion.ledger import Batch, State
-from qunlearn.deletion.plan import Plan, emptied_classes, make_plan
+from qunlearn.deletion.plan import Plan, RequestError, emptied_classes, make_plan
 from tasks.deletion.service import Service, carried
+from tasks.deletion.setbacks import DataChangedError, MissingImagesError
+from tasks.rewriting import RewriteError, check_rewrite
 from tasks.tracking import Champion
 
 
@@ -21,10 +24,12 @@ def plan_batch(params_file: str, batch: Batch) -> Batch:
 
     Raises:
         ConfigError: no model is served.
+        MissingImagesError: it was trained on images that are to be kept, and are not in the prepared data.
+        ValueError: prepared data and splits do not fit each other.
     """
     service = Service.open(params_file)
     champion = service.champion()
-    plan, _ = plan_of(service, batch, champion)
+    plan, _ = _plan(service, batch, champion)
     trained = [*plan.forget, *plan.retain]
     for request, reason in plan.rejected.items():
         batch = service.ledger.advance(batch, State.REJECTED, only=[request], reason=reason)
@@ -51,9 +56,47 @@ def plan_batch(params_file: str, batch: Batch) -> Batch:
     return service.ledger.advance(batch, State.CLAIMED, facts=facts)
 
 
-def plan_of(service: Service, batch: Batch, champion: Champion) -> tuple[Plan, tuple[int, ...]]:
-    """The plan for a batch's open requests, and the classes that it forgets whole."""
+def planned(service: Service, batch: Batch, champion: Champion) -> tuple[Plan, tuple[int, ...]]:
+    """The plan that was decided on, with its samples, and the classes that it forgets whole.
+
+    Raises:
+        DataChangedError: data or list of erased ids are no longer what the plan was made from.
+    """
+    decided = batch.facts["plan"]
+    plan, emptied = _plan(service, batch, champion)
+    shares = {request: asdict(share) | {"found": list(share.found)} for request, share in plan.shares.items()}
+    if plan.rejected or shares != decided["shares"] or ids_digest(plan.retain) != decided["retained"]:
+        raise DataChangedError("the prepared data or data/erased.txt were changed since the batch was planned")
+    return plan, emptied
+
+
+def _plan(service: Service, batch: Batch, champion: Champion) -> tuple[Plan, tuple[int, ...]]:
     trained = service.fetch(champion.digest, model_id=champion.model_id).trained_ids
     known = service.known(trained)
-    plan = make_plan(carried(batch), known)
+    requests = carried(batch)
+    plan = make_plan(requests, known)
+    if not _is_writable(service, plan.erase):
+        # One of them asks for too much: they are asked one by one, each beside those that were accepted before it.
+        plan = make_plan(requests, known, check=lambda ids: _check_writable(service, ids))
+    if plan.forget and (missing := frozenset(plan.retain) - frozenset(known.labels)):
+        raise MissingImagesError(
+            f"the served model was trained on {len(missing)} images that are to be kept, and are not in the prepared "
+            "data; bring them back with `dvc repro split`, or release a model that was trained on today's data"
+        )
     return plan, emptied_classes(plan, known)
+
+
+def _is_writable(service: Service, erase: Sequence[str]) -> bool:
+    try:
+        _check_writable(service, frozenset(erase))
+    except RequestError:
+        return False
+    return True
+
+
+def _check_writable(service: Service, ids: frozenset[str]) -> None:
+    """Refuse what would leave nothing to train or to measure on: after the release it would be too late."""
+    try:
+        check_rewrite(service.workspace, ids)
+    except RewriteError as error:
+        raise RequestError(str(error)) from None

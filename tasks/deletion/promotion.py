@@ -6,17 +6,15 @@ import torch
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from qunlearn.checkpoint import Checkpoint
 from qunlearn.data.batches import infer
 from qunlearn.deletion.ledger import Batch, State
 from tasks.deletion.service import Service, base_of
+from tasks.deletion.setbacks import CandidateError
 from tasks.material import Material, use_threads
 
 TRIED = 32
 """Images that the released model is tried on."""
-
-
-class ReleaseError(ValueError):
-    """The released model does not answer as the verified one did; the earlier one is served again."""
 
 
 @task(name="promote", cache_policy=NO_CACHE)
@@ -25,21 +23,21 @@ def promote_candidate(params_file: str, batch: Batch) -> Batch:
 
     Raises:
         ChampionChangedError: the served model is neither the one the candidate was made from nor the candidate.
-        ReleaseError: see there.
+        CandidateError: it is lost, damaged, or does not answer as it did; the earlier model is served again.
     """
     service = Service.open(params_file)
     base, candidate = base_of(batch), batch.facts["candidate"]
     tags = {"origin": "deletion", "base_version": str(base.version), "batch": batch.id}
     version = service.store.register(candidate["model_id"], tags=tags)
-    _try(service, candidate["digest"], candidate["model_id"])
+    _try(service, service.candidate(batch))
     served = service.champion()
     if served.version != version:
         service.store.set_champion(version, base=base.version)
     try:
         served = service.champion()
         if served.digest != candidate["digest"]:
-            raise ReleaseError(f"version {served.version} is served instead of version {version}")
-        _try(service, served.digest, served.model_id)
+            raise CandidateError(f"version {served.version} is served instead of version {version}")
+        _try(service, service.candidate(batch))
     except Exception:
         # Not BaseException: a run that is being killed leaves this to the next one, which tries again.
         service.store.set_champion(base.version, base=version)
@@ -48,17 +46,15 @@ def promote_candidate(params_file: str, batch: Batch) -> Batch:
     return service.ledger.advance(batch, State.PROMOTED, facts={"released": {"version": version}})
 
 
-def _try(service: Service, digest: str, model_id: str) -> None:
-    """Fetch the model anew, which verifies every file, and look at its answers.
+def _try(service: Service, found: Checkpoint) -> None:
+    """Look at the answers of a model that was just fetched, which verified every file.
 
     Raises:
-        MissingCheckpointError: a file is missing or damaged.
-        ReleaseError: an answer is not finite.
+        CandidateError: an answer is not finite.
     """
     use_threads(service.workspace.params.runner.torch_threads)
-    found = service.fetch(digest, model_id=model_id)
     material = Material.load(service.workspace).for_model(found)
     places = material.indices("test")[:TRIED]
     logits = infer(found.model.to(material.pool.device).eval(), material.pool, places, batch_size=TRIED)
     if not bool(torch.isfinite(logits).all()):
-        raise ReleaseError(f"weights {digest[:12]}: the model's answers to test images are not finite")
+        raise CandidateError(f"weights {found.digest[:12]}: the model's answers to test images are not finite")

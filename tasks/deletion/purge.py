@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from qunlearn.deletion.ledger import Batch, State
 from qunlearn.deletion.purge import Action
-from tasks.deletion.service import Service
+from tasks.deletion.erasing import erased_ids
+from tasks.deletion.service import Service, base_of
+from tasks.purge_outside import ALWAYS
 from tasks.purging import PurgeReport, close, purge
+from tasks.tracking import ChampionChangedError
 
 
 class PurgeIncompleteError(ValueError):
@@ -22,8 +27,11 @@ def purge_batch(params_file: str, batch: Batch) -> Batch:
     Raises:
         PurgeIncompleteError: see there.
         PurgeError: a store refused, or a stage of the pipeline is at work; the next run goes on.
+        ChampionChangedError: nothing was to be unlearned, and a model is served now that has to unlearn the samples.
     """
     service = Service.open(params_file)
+    if batch.state is State.CLAIMED:
+        _check_served(service, batch)
     models = service.workspace.params.deletion.models
     report = purge(service.workspace, models=models, because=f"deletion {batch.id}", on_step=get_run_logger().info)
     if not report.is_complete:
@@ -38,9 +46,31 @@ def purge_batch(params_file: str, batch: Batch) -> Batch:
     return batch
 
 
+def _check_served(service: Service, batch: Batch) -> None:
+    served = service.champion()
+    if served == base_of(batch):
+        return
+    trained = service.fetch(served.digest, model_id=served.model_id).trained_ids
+    if known := frozenset(erased_ids(batch)).intersection(trained):
+        raise ChampionChangedError(
+            f"version {served.version} is served now, which was trained on {len(known)} of the samples"
+        )
+
+
 def _facts(report: PurgeReport) -> dict[str, object]:
     named = ("kind", "name", "digest", "place")
     done = [{name: getattr(one, name) for name in named} | {"action": one.action.value} for one in report.plan.to_do]
     places = [{"what": what, "objects": count} for what, count in report.scan.places.items()]
-    outside = [f"{one.kind} {one.name}, {one.place}: {one.why}" for one in report.plan.of(Action.OUTSIDE)]
-    return {"purge": {"objects": done, "scan": {"places": places, "found": 0}}, "outside": outside}
+    return {"purge": {"objects": done, "scan": {"places": places, "found": 0}}, "outside": _outside(report)}
+
+
+def _outside(report: PurgeReport) -> list[str]:
+    """What the purge did not reach. Evidence is shown to others: names of files and addresses, which can name a person
+    or a secret, stay with `qunlearn purge --dry-run`."""
+    always = [f"{one.name}, {one.place}: {one.why}" for one in ALWAYS]
+    common = {(one.kind, one.name, one.place) for one in ALWAYS}
+    found = Counter(
+        (one.kind, one.place) for one in report.plan.of(Action.OUTSIDE) if (one.kind, one.name, one.place) not in common
+    )
+    own = [f"{kind}, {place}: {count}, listed by `qunlearn purge --dry-run`" for (kind, place), count in found.items()]
+    return [*own, *always]

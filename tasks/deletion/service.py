@@ -12,11 +12,13 @@ from qunlearn.checkpoint import Checkpoint
 from qunlearn.config import ConfigError
 from qunlearn.data.erased import read_erased
 from qunlearn.data.imageset import load as load_images
+from qunlearn.deletion.evidence import ids_digest
 from qunlearn.deletion.identity import Key
 from qunlearn.deletion.ledger import Batch, Ledger, Request
 from qunlearn.deletion.plan import Known
 from qunlearn.deletion.states import FINAL
-from tasks.tracking import Champion, Store
+from tasks.deletion.setbacks import CandidateError
+from tasks.tracking import Champion, ChampionChangedError, MissingCheckpointError, Store
 from tasks.workspace import Workspace
 
 
@@ -63,6 +65,37 @@ class Service:
         with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
             folder = self.store.fetch(digest, Path(temporary) / "checkpoint", model_id=model_id)
             return checkpoint.load(folder, digest=digest)
+
+    def base(self, batch: Batch) -> Champion:
+        """The model that the batch was planned for.
+
+        Raises:
+            ChampionChangedError: another one is served now.
+        """
+        base, served = base_of(batch), self.champion()
+        if served != base:
+            raise ChampionChangedError(
+                f"version {base.version} was served when the batch was planned, and version {served.version} is now"
+            )
+        return base
+
+    def candidate(self, batch: Batch) -> Checkpoint:
+        """The model that is to be released, with verified weights.
+
+        Raises:
+            CandidateError: its bytes are lost or damaged, or it is not the model of the plan.
+        """
+        facts = batch.facts["candidate"]
+        try:
+            found = self.fetch(facts["digest"], model_id=facts["model_id"])
+        except MissingCheckpointError as error:
+            raise CandidateError(f"{error}; the next run makes the model anew") from None
+        if ids_digest(found.trained_ids) != batch.facts["plan"]["retained"]:
+            raise CandidateError(
+                f"weights {found.digest[:12]}: were not trained on what the plan of {batch.id} retains; the next run "
+                "makes the model anew"
+            )
+        return found
 
     def known(self, trained: tuple[str, ...]) -> Known:
         """What is known about samples now."""

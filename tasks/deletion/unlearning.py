@@ -24,8 +24,9 @@ from qunlearn.unlearning import run as run_method
 from tasks.cells import dataset_inputs
 from tasks.context import run_context
 from tasks.deletion.methods import FULL_TRAINING, RETRAIN, next_choice, parents_of
-from tasks.deletion.planning import plan_of
-from tasks.deletion.service import Service, base_of
+from tasks.deletion.planning import planned
+from tasks.deletion.service import Service
+from tasks.deletion.setbacks import MethodsExhaustedError
 from tasks.evaluation_cards import described_bits
 from tasks.fingerprint import fingerprint, unlearning_modules
 from tasks.material import Material, use_threads
@@ -34,10 +35,6 @@ from tasks.tracking.cards import BITS_TAG
 from tasks.tracking.names import REGISTERED_TAG
 from tasks.unlearning import record_statistics
 from tasks.workspace import derived_seed
-
-
-class MethodsExhaustedError(ValueError):
-    """No method gave a model that passes the gates."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +84,13 @@ def unlearn_batch(params_file: str, batch: Batch) -> Batch:
 
     Raises:
         MethodsExhaustedError: all were.
+        ChampionChangedError, DataChangedError: the plan is no longer right.
         GateError: the champion's training samples overlap with those held out for evaluation.
     """
     service = Service.open(params_file)
     params = service.workspace.params
     use_threads(params.runner.torch_threads)
-    base = base_of(batch)
+    base = service.base(batch)
     parent = service.fetch(base.digest, model_id=base.model_id)
     choice = next_choice(params, batch, sequential=len(parents_of(parent)))
     if choice is None:
@@ -101,7 +99,7 @@ def unlearn_batch(params_file: str, batch: Batch) -> Batch:
             "gates, and docs/operations.md for what to do"
         )
     material = Material.load(service.workspace)
-    plan, _ = plan_of(service, batch, base)
+    plan, _ = planned(service, batch, base)
     check_gate(
         trained_ids=[*plan.forget, *plan.retain],
         forget_ids=plan.forget,

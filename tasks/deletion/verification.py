@@ -15,8 +15,8 @@ from qunlearn.deletion.gates import Judgement, Readings, judge
 from qunlearn.deletion.ledger import Batch, State
 from qunlearn.deletion.plan import Plan
 from tasks.deletion.methods import RETRAIN
-from tasks.deletion.planning import plan_of
-from tasks.deletion.service import Service, base_of
+from tasks.deletion.planning import planned
+from tasks.deletion.service import Service
 from tasks.material import Material, use_threads
 from tasks.workspace import derived_seed
 
@@ -26,16 +26,21 @@ BATCH = 256
 
 @task(name="verify", cache_policy=NO_CACHE)
 def verify_candidate(params_file: str, batch: Batch) -> Batch:
-    """The batch as verified where the candidate passes its gates; else without a candidate, for the next method."""
+    """The batch as verified where the candidate passes its gates; else without a candidate, for the next method.
+
+    Raises:
+        ChampionChangedError, DataChangedError: the plan is no longer right.
+        CandidateError: the candidate is lost or damaged.
+    """
     service = Service.open(params_file)
     params = service.workspace.params
     use_threads(params.runner.torch_threads)
-    candidate, base = batch.facts["candidate"], base_of(batch)
-    plan, emptied = plan_of(service, batch, base)
+    candidate, base = batch.facts["candidate"], service.base(batch)
+    plan, emptied = planned(service, batch, base)
     parent = service.fetch(base.digest, model_id=base.model_id)
     material = Material.load(service.workspace).for_model(parent)
     positions = _positions(material, plan, seed=derived_seed(params.seeds[0], f"deletion/{base.digest}"))
-    made = service.fetch(candidate["digest"], model_id=candidate["model_id"])
+    made = service.candidate(batch)
     judgement = judge(
         _readings(parent.model, material, positions),
         _readings(made.model, material, positions),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import deletion_project
 import pytest
+from prefect.logging import disable_run_logger
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +25,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def project(trained: Path, tmp_path: Path) -> Path:
     """A copy with its own runs, its own bytes of models and its own history."""
     return deletion_project.copied(trained, tmp_path / "project")
+
+
+@pytest.fixture
+def served(project: Path) -> deletion_project.Served:
+    return deletion_project.Served(project)
+
+
+@pytest.fixture
+def plainly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The flow's own code as plain functions: no Prefect server, no run to log to."""
+    for name in deletion_project.ENVIRONMENT:
+        monkeypatch.delenv(name, raising=False)
+    # The purge searches the folder for temporary files: what others leave there now is not these tests' concern.
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    deletion_project.plain_steps(monkeypatch.setattr)
+    with disable_run_logger(), temporary_settings(restore_defaults={PREFECT_API_URL}):
+        yield

@@ -2,72 +2,17 @@
 
 from __future__ import annotations
 
-import tempfile
-import threading
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import pytest
-from deletion_project import ENVIRONMENT, Served, git, plain_steps
-from filelock import FileLock
-from prefect.logging import disable_run_logger
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from deletion_project import git, run
 
-from flows import deletion as flow_module
-from flows.servers import folder as servers_folder
-from qunlearn.config import ConfigError
 from qunlearn.deletion.evidence import ids_digest
-from qunlearn.deletion.gates import judge
-from qunlearn.deletion.ledger import BusyError, Ledger, Outcome, State, Worker
-from tasks.cells import CellContext
-from tasks.deletion import course, verification
-from tasks.deletion.unlearning import MethodsExhaustedError
+from qunlearn.deletion.ledger import Outcome, State
 from tasks.tracking.checkpoints import MissingCheckpointError
 from tasks.tracking.lineage import lineage
-from tasks.tracking.registry import SERVED
-from tasks.training import train_cell
 
-
-@pytest.fixture(autouse=True)
-def without_server(monkeypatch, tmp_path):
-    """Run the flow's own code as plain functions: no Prefect server, no run to log to."""
-    for name in ENVIRONMENT:
-        monkeypatch.delenv(name, raising=False)
-    # The purge searches the folder for temporary files: what others leave there now is not these tests' concern.
-    (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
-    plain_steps(monkeypatch.setattr)
-    with disable_run_logger(), temporary_settings(restore_defaults={PREFECT_API_URL}):
-        yield
-
-
-@pytest.fixture
-def served(project):
-    return Served(project)
-
-
-def run(served):
-    """Run the flow once; its message."""
-    return flow_module.deletion.fn(served.params_file).message
-
-
-@pytest.fixture
-def failing(monkeypatch):
-    """Let candidates fail a gate: those of methods, or of retraining too. Call it; it gives what was judged."""
-    judge, judged = verification.judge, []
-
-    def fail(*, retrained=False):
-        def strictly(*args, **options):
-            found = judge(*args, **options)
-            judged.append("retrain" if options["retrained"] else "method")
-            if options["retrained"] and not retrained:
-                return found
-            first, *rest = found.gates
-            return replace(found, gates=(replace(first, passed=False), *rest))
-
-        monkeypatch.setattr(verification, "judge", strictly)
-        return judged
-
-    return fail
+pytestmark = pytest.mark.usefixtures("plainly")
 
 
 # --- one request -----------------------------------------------------------------------------------------------------
@@ -237,126 +182,3 @@ def test_an_impossible_request_alone_is_rejected_and_changes_nothing(served):
     assert run(served) == "0 done, 1 rejected, 0 unlearned"
     assert "would keep no training data" in served.now(request).reason
     assert (served.champion.version, served.erased) == (1, frozenset())
-
-
-# --- gates -----------------------------------------------------------------------------------------------------------
-
-
-def test_where_a_candidate_fails_its_gates_the_next_method_is_tried_and_at_last_retraining(served, failing, tmp_path):
-    served.set(fallback=["fine_tune", "neg_grad_plus"], unlearn={"fine_tune": {"epochs": 1}})
-    judged = failing()
-    request = served.ask(*served.training_ids[:2])
-    assert run(served) == "1 done, 0 rejected, 2 unlearned"
-    assert judged == ["method", "method", "retrain"]
-    assert served.now(request).outcome is Outcome.RETRAINED
-    made, found = served.made(tmp_path), served.evidence(request)
-    assert set(made.trained_ids) == set(served.training_ids[2:])
-    assert made.extra["parents"] == []
-    assert [one.method for one in found.attempts] == ["neg_grad_plus", "fine_tune"]
-    assert all(one.failed and one.reason for one in found.attempts)
-    assert (found.method.name, found.method.sequential, served.versions()) == ("retrain", 0, 2)
-    notes = [event.payload["method"] for event in served.ledger.events() if event.kind == "gates failed"]
-    assert notes == ["neg_grad_plus", "fine_tune"]
-
-
-def test_where_no_method_passes_the_requests_wait_again(served, failing):
-    before = served.champion
-    failing(retrained=True)
-    request = served.ask(*served.training_ids[:2])
-    with pytest.raises(MethodsExhaustedError, match="no method gave a model that passes the gates"):
-        run(served)
-    waiting = served.now(request)
-    assert (waiting.state, waiting.attempts, waiting.reason) == (State.RECEIVED, 1, "no method passed the gates")
-    assert (served.champion, served.erased, served.versions()) == (before, frozenset(), 1)
-    assert set(served.training_ids) <= served.data_ids()
-
-
-def test_what_waits_after_failed_gates_is_carried_out_when_the_limits_allow_it(served, failing, monkeypatch):
-    failing(retrained=True)
-    request = served.ask(*served.training_ids[:2])
-    with pytest.raises(MethodsExhaustedError):
-        run(served)
-    monkeypatch.setattr(verification, "judge", judge)
-    assert run(served) == "1 done, 0 rejected, 2 unlearned"
-    assert served.evidence(request).attempts == ()
-    assert served.now(request).attempts == 1
-
-
-def test_a_limit_of_zero_retrains_each_time(served, tmp_path):
-    served.set(max_sequential=0)
-    request = served.ask(served.training_ids[0])
-    run(served)
-    assert served.now(request).outcome is Outcome.RETRAINED
-    assert served.made(tmp_path).extra["parents"] == []
-    found = served.evidence(request)
-    assert (found.method.name, found.method.limit, found.attempts) == ("retrain", 0, ())
-
-
-# --- others at work --------------------------------------------------------------------------------------------------
-
-
-def test_after_a_change_of_the_champion_the_run_begins_anew_from_the_new_one(served, monkeypatch, tmp_path):
-    promote, batches, released = course.promote_candidate, [], []
-
-    def overtaken(params_file, batch):
-        batches.append(batch.id)
-        if not released:
-            released.append(served.store.register(other_model(served)))
-            served.store.set_champion(released[0])
-        return promote(params_file, batch)
-
-    monkeypatch.setattr(course, "promote_candidate", overtaken)
-    request = served.ask(*served.training_ids[:2])
-    message = run(served)
-    assert message.startswith("given back: ")
-    assert message.endswith("; 1 done, 0 rejected, 2 unlearned")
-    assert len(set(batches)) == 2
-    assert (served.now(request).state, served.now(request).attempts) == (State.COMPLETED, 1)
-    made, found = served.made(tmp_path), served.evidence(request)
-    assert set(made.trained_ids) == set(served.training_ids[2:])
-    assert [one["version"] for one in made.extra["parents"]] == [found.model.before.version] == released
-    assert served.champion.version == found.model.after.version
-    assert served.ledger.verify() is None
-
-
-def other_model(served):
-    """The id of a model that somebody trained with another seed."""
-    store = served.store
-    with store.stage("pretrain", store.pipeline("abc", params={})) as above:
-        context = CellContext(stage="pretrain", stage_run=above.id, concurrent=False)
-        cell = train_cell.fn(served.workspace, context, "original", 1)
-    return store.record_by_digest(cell.sha256).model_id
-
-
-def test_without_a_served_model_the_flow_says_what_to_run(served):
-    served.store.connection.client.delete_registered_model_alias(SERVED, "champion")
-    request = served.ask(served.training_ids[0])
-    with pytest.raises(ConfigError, match="qunlearn release"):
-        run(served)
-    assert served.now(request).state is State.CLAIMED
-    served.store.set_champion(1)
-    assert run(served) == "1 done, 0 rejected, 1 unlearned"
-
-
-def test_a_batch_of_another_living_worker_is_left_alone(served, monkeypatch):
-    request = served.ask(served.training_ids[0])
-    Ledger.open(root=served.root).claim(Worker("elsewhere", 1, "2026-01-01"))
-    with pytest.raises(BusyError, match="is being carried out by process 1 on elsewhere"):
-        run(served)
-    assert served.now(request).state is State.CLAIMED
-    assert served.champion.version == 1
-
-
-def test_a_second_run_waits_for_the_first(served):
-    served.ask(served.training_ids[0])
-    servers_folder(served.root).mkdir(exist_ok=True)
-    messages = []
-    with FileLock(servers_folder(served.root) / "served-model.lock"):
-        runner = threading.Thread(target=lambda: messages.append(run(served)))
-        with temporary_settings(restore_defaults={PREFECT_API_URL}):
-            runner.start()
-        runner.join(timeout=1)
-        assert runner.is_alive()
-        assert served.champion.version == 1
-    runner.join(timeout=300)
-    assert messages == ["1 done, 0 rejected, 1 unlearned"]

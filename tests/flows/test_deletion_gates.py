@@ -1,0 +1,85 @@
+"""What the deletion flow does where a candidate fails its gates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from deletion_project import run
+
+from qunlearn.deletion.gates import judge
+from qunlearn.deletion.ledger import Outcome, State
+from tasks.deletion import verification
+from tasks.deletion.setbacks import MethodsExhaustedError
+
+pytestmark = pytest.mark.usefixtures("plainly")
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Let candidates fail a gate: those of methods, or of retraining too. Call it; it gives what was judged."""
+    judged = []
+
+    def fail(*, retrained=False):
+        def strictly(*args, **options):
+            found = judge(*args, **options)
+            judged.append("retrain" if options["retrained"] else "method")
+            if options["retrained"] and not retrained:
+                return found
+            first, *rest = found.gates
+            return replace(found, gates=(replace(first, passed=False), *rest))
+
+        monkeypatch.setattr(verification, "judge", strictly)
+        return judged
+
+    return fail
+
+
+def test_where_a_candidate_fails_its_gates_the_next_method_is_tried_and_at_last_retraining(served, failing, tmp_path):
+    served.set(fallback=["fine_tune", "neg_grad_plus"], unlearn={"fine_tune": {"epochs": 1}})
+    judged = failing()
+    request = served.ask(*served.training_ids[:2])
+    assert run(served) == "1 done, 0 rejected, 2 unlearned"
+    assert judged == ["method", "method", "retrain"]
+    assert served.now(request).outcome is Outcome.RETRAINED
+    made, found = served.made(tmp_path), served.evidence(request)
+    assert set(made.trained_ids) == set(served.training_ids[2:])
+    assert made.extra["parents"] == []
+    assert [one.method for one in found.attempts] == ["neg_grad_plus", "fine_tune"]
+    assert all(one.failed and one.reason for one in found.attempts)
+    assert (found.method.name, found.method.sequential, served.versions()) == ("retrain", 0, 2)
+    notes = [event.payload["method"] for event in served.ledger.events() if event.kind == "gates failed"]
+    assert notes == ["neg_grad_plus", "fine_tune"]
+
+
+def test_where_no_method_passes_the_requests_wait_again(served, failing):
+    before = served.champion
+    failing(retrained=True)
+    request = served.ask(*served.training_ids[:2])
+    with pytest.raises(MethodsExhaustedError, match="no method gave a model that passes the gates"):
+        run(served)
+    waiting = served.now(request)
+    assert (waiting.state, waiting.attempts, waiting.reason) == (State.RECEIVED, 1, "no method passed the gates")
+    assert (served.champion, served.erased, served.versions()) == (before, frozenset(), 1)
+    assert set(served.training_ids) <= served.data_ids()
+
+
+def test_what_waits_after_failed_gates_is_carried_out_when_the_limits_allow_it(served, failing, monkeypatch):
+    failing(retrained=True)
+    request = served.ask(*served.training_ids[:2])
+    with pytest.raises(MethodsExhaustedError):
+        run(served)
+    monkeypatch.setattr(verification, "judge", judge)
+    assert run(served) == "1 done, 0 rejected, 2 unlearned"
+    assert served.evidence(request).attempts == ()
+    assert served.now(request).attempts == 1
+
+
+def test_a_limit_of_zero_retrains_each_time(served, tmp_path):
+    served.set(max_sequential=0)
+    request = served.ask(served.training_ids[0])
+    run(served)
+    assert served.now(request).outcome is Outcome.RETRAINED
+    assert served.made(tmp_path).extra["parents"] == []
+    found = served.evidence(request)
+    assert (found.method.name, found.method.limit, found.attempts) == ("retrain", 0, ())
