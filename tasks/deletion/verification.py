@@ -16,6 +16,7 @@ from qunlearn.deletion.ledger import Batch, State
 from qunlearn.deletion.plan import Plan
 from tasks.deletion.methods import RETRAIN
 from tasks.deletion.planning import planned
+from tasks.deletion.reference import retrained_reference
 from tasks.deletion.service import Service
 from tasks.material import Material, use_threads
 from tasks.workspace import derived_seed
@@ -41,16 +42,20 @@ def verify_candidate(params_file: str, batch: Batch) -> Batch:
     material = Material.load(service.workspace).for_model(parent)
     positions = _positions(material, plan, seed=derived_seed(params.seeds[0], f"deletion/{base.digest}"))
     made = service.candidate(batch)
+    reference = retrained_reference(service, plan, parent, besides=made.digest)
+    if reference is not None:
+        get_run_logger().info("model %s was retrained on what is retained: a reference", reference[0])
     judgement = judge(
         _readings(parent.model, material, positions),
         _readings(made.model, material, positions),
         params.deletion.gates,
         forgotten_classes=emptied,
+        reference=None if reference is None else _readings(reference[1].model, material, positions),
         seed=params.seeds[0],
         retrained=candidate["registered"] == RETRAIN,
     )
     service.store.run(candidate["run_id"]).metrics(judgement.metrics)
-    attempt = {**candidate, **_entry(judgement)}
+    attempt = {**candidate, **_entry(judgement), "reference": None if reference is None else reference[0]}
     attempts = [*batch.facts.get("attempts", []), attempt]
     for gate in judgement.gates:
         say = get_run_logger().info if gate.passed else get_run_logger().warning

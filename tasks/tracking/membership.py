@@ -89,6 +89,12 @@ class TrainingLists:
         newest_first = sorted(found, key=lambda one: one.created, reverse=True)
         return sorted(newest_first, key=lambda one: STATES.index(one.state))
 
+    def models_of(self, ids: frozenset[str]) -> list[tuple[str, str]]:
+        """Model ids and sha256 of weights of all that were trained on exactly these samples, the newest first."""
+        models = [model for own, group in self.groups if own == ids for model in group if DIGEST_TAG in model.tags]
+        newest_first = sorted(models, key=lambda model: (-model.creation_timestamp, model.model_id))
+        return [(model.model_id, model.tags[DIGEST_TAG]) for model in newest_first]
+
     def _found(self, model: LoggedModel, state: str) -> Found:
         created = datetime.fromtimestamp(model.creation_timestamp / 1000, UTC)
         return Found(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from deletion_project import run
+from deletion_project import PARAMS, run
 
 from qunlearn.deletion.gates import judge
 from qunlearn.deletion.ledger import Outcome, State
+from tasks.cells import CellContext
 from tasks.deletion import verification
 from tasks.deletion.setbacks import MethodsExhaustedError
+from tasks.training import train_cell
 
 pytestmark = pytest.mark.usefixtures("plainly")
 
@@ -83,3 +85,26 @@ def test_a_limit_of_zero_retrains_each_time(served, tmp_path):
     assert served.made(tmp_path).extra["parents"] == []
     found = served.evidence(request)
     assert (found.method.name, found.method.limit, found.attempts) == ("retrain", 0, ())
+
+
+def forget_set(served):
+    """The samples that the split forgets, after the pipeline has retrained a model without them."""
+    with served.store.stage("retrain", served.store.pipeline("abc", params={})) as above:
+        train_cell.fn(served.workspace, CellContext("retrain", above.id, concurrent=False), "retrain", 0)
+    return served.split.ids("train", "forget")
+
+
+def test_a_retrained_model_in_the_store_is_a_reference(served):
+    asked = forget_set(served)
+    served.set(gates={**PARAMS["deletion"]["gates"], "reference_margin": 100})
+    request = served.ask(*asked)
+    assert run(served) == f"1 done, 0 rejected, {len(asked)} unlearned"
+    found = served.evidence(request)
+    assert {"reference_forget", "reference_retain", "reference_test"} <= {gate.name for gate in found.gates}
+    assert all(metric.retrained is not None for metric in found.metrics)
+
+
+def test_a_model_that_was_trained_on_other_samples_is_no_reference(served):
+    request = served.ask(*forget_set(served)[1:])
+    run(served)
+    assert not [gate for gate in served.evidence(request).gates if gate.name.startswith("reference")]
