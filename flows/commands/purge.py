@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from qunlearn.deletion.purge import Entry
     from tasks.purging import PurgeReport
 
-app = typer.Typer(help=__doc__, add_completion=False)
+app = typer.Typer(help="Remove whatever was made from erased samples, and search for what should be gone.")
 
 SHORT = 19
 """Characters of a digest that the table shows, its kind included."""
@@ -56,11 +56,20 @@ def purge(
         return
     with served_model(workspace.root):
         report = carry_out(workspace, models=models)
-    if report.is_complete:
-        close(workspace)
+        if report.is_complete and not _is_awaited(workspace.root):
+            close(workspace)
     typer.echo(json.dumps(report.as_dict(), indent=2) if as_json else _told(report))
     if not report.is_complete:
         raise typer.Exit(1)
+
+
+def _is_awaited(root: Path) -> bool:
+    """Whether a deletion that was cut short is still to tell in its evidence what was purged: it reads the notes."""
+    from flows.existing_ledger import existing_ledger
+    from qunlearn.deletion.states import State
+
+    ledger = existing_ledger(root)
+    return ledger is not None and bool(ledger.requests(states=[State.CLAIMED, State.PROMOTED]))
 
 
 def _table(entries: Sequence[Entry]) -> str:
@@ -80,6 +89,8 @@ def _table(entries: Sequence[Entry]) -> str:
 def _told(report: PurgeReport) -> str:
     from qunlearn.deletion.purge import Action
 
+    if not report.scan.places:
+        return "Nothing is erased yet."
     searched = sum(report.scan.places.values())
     lines = [_table(report.plan.entries), *report.told]
     if report.is_complete:

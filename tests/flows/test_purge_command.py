@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from purge_project import Project, copied
 from flows import cli
 from flows.commands import purge as command
 from flows.services import folder
+from qunlearn.deletion.ledger import Asked, Ledger, State, Worker
+from tasks.purge_notes import Notes
 
 TABLE = ["action", "kind", "name", "digest", "place", "and", "reason"]
 
@@ -124,7 +127,7 @@ def test_a_deletion_at_work_keeps_it_away(erased, run):
         code, out, err = run()
         assert (code, out) == (1, "")
         assert err == (
-            "qunlearn: error: a deletion is at work; it purges by itself, or let it end and run this again\n"
+            "qunlearn: error: a deletion, a purge or a release is at work on the served model; let it end first\n"
         )
         # Looking does no harm.
         assert run("--dry-run")[0] == 0
@@ -152,3 +155,18 @@ def test_help_does_not_wait_for_anything_heavy():
     code = f"import sys, flows.commands.purge; sys.exit(any(name in sys.modules for name in {heavy}))"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root).returncode == 0
+
+
+def test_notes_stay_for_a_deletion_that_was_cut_short(erased, run):
+    ledger = Ledger.open(root=erased.root)
+    ledger.add(Asked("sample", ("all-000001-0123456789ab",), (), None, None, date(2026, 1, 1)))
+    batch = ledger.claim(Worker.current())
+    code, _, _ = run()
+    assert code == 0
+    notes = Notes.read(erased.root)
+    assert notes is not None
+    assert notes.finished
+    assert notes.entries
+    ledger.advance(batch, State.RECEIVED, reason="as a test")
+    assert run()[0] == 0
+    assert Notes.read(erased.root) is None

@@ -1,0 +1,27 @@
+"""The project's ledger where there is one already: to look at it must not make it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qunlearn.deletion.ledger import Ledger
+
+
+def existing_ledger(root: Path) -> Ledger | None:
+    """The ledger; None where the project has none yet.
+
+    Raises:
+        LedgerError: it cannot be read.
+    """
+    # SQLAlchemy takes part of a second, and many projects have no ledger.
+    from qunlearn.deletion import ledger_files  # noqa: PLC0415
+    from qunlearn.deletion.ledger_place import SqliteFile, place  # noqa: PLC0415
+
+    where = place(None, root=root)
+    if isinstance(where, SqliteFile) and not ledger_files.exists(where):
+        return None
+    from qunlearn.deletion.ledger import Ledger  # noqa: PLC0415
+
+    return Ledger.open(root=root, must_exist=True)
