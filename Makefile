@@ -9,7 +9,7 @@ export DVC_NO_ANALYTICS := true
 export MLFLOW_DISABLE_TELEMETRY := true
 export PYTHONUNBUFFERED := 1
 
-.PHONY: setup demo repro study test test-browser test-all browser-setup lint ui down bench clean
+.PHONY: setup demo repro study test test-browser test-all browser-setup lint audit ui down bench clean
 .DEFAULT_GOAL := setup
 
 setup: $(STAMP)
@@ -62,6 +62,10 @@ lint: setup
 	ruff format --check .
 	mypy
 	lint-imports
+
+# Security: our code, and the locked packages where a list of known vulnerabilities can be reached.
+audit: setup
+	.ci/audit
 
 ui: setup
 	@qunlearn up

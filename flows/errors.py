@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
+STORED = "QUNLEARN_OUTPUT_IS_STORED"
+"""Set in the environment of a stage whose output goes into a log, where nobody may be named."""
 OUR_PACKAGES = ("qunlearn", "flows", "tasks", "studies")
 
 
@@ -29,8 +32,9 @@ def _is_divergence(error: BaseException) -> bool:
 
 
 def tell(who: str, error: Exception) -> None:
-    """Print each line of the message to the standard error stream."""
-    for line in str(error).splitlines():
+    """Print each line of the message to the standard error stream, of what must not be stored only to a terminal."""
+    told = "" if os.environ.get(STORED) else getattr(error, "told", "")
+    for line in (told or str(error)).splitlines():
         print(f"{who}: error: {line}", file=sys.stderr)
 
 

@@ -82,6 +82,13 @@ def remove_leftover(workspace: Workspace, leftover_kind: str, target: str) -> No
         if path.exists():
             raise PurgeError(f"{path}: a stage is at work in it; let it end, then run the purge again")
     elif path.exists():
+        # It may come from the notes of an interrupted purge, and these from another place or another computer.
+        ours = path.parent in (workspace.root / FOLDER, quarantine_folder(workspace.root))
+        if path.is_symlink() or not (ours or (path.is_absolute() and path.match(OURS) and ".." not in path.parts)):
+            raise PurgeError(
+                f"{path}: no folder that a purge of this project may remove; remove it by hand if it is yours, then "
+                f"remove {FOLDER}/purge.json and run the purge again"
+            )
         shutil.rmtree(path)
 
 

@@ -6,16 +6,37 @@ from typing import Any
 
 from prefect import task
 
-from qunlearn.config import DataConfig, SplitConfig
+from qunlearn.config import DataConfig, ImageFolderSource, SplitConfig
 from qunlearn.data import erased, imageset, sources, splits
+from qunlearn.data.imageset import ImageSet
 from tasks.workspace import Workspace
+
+
+class OwnImagesError(ValueError):
+    """Something is wrong with the user's own images or their table, both of which may name people.
+
+    Prefect and MLflow store the message, so it says nothing of them; what is wrong is for the terminal alone.
+
+    Args:
+        told: what is wrong. It is lost where the error is sent to another process or stored.
+    """
+
+    def __init__(self, told: str = "") -> None:
+        super().__init__(
+            "data.root or data.metadata cannot be read; what is wrong may name people and is not stored: run "
+            "`python -m flows.ingest`, which tells it"
+        )
+        self.told = told
+
+    def __reduce__(self) -> tuple[type[OwnImagesError], tuple[()]]:
+        return OwnImagesError, ()
 
 
 @task(name="ingest")
 def ingest(workspace: Workspace) -> dict[str, Any]:
     """Read the source, leave out what was erased, write `data/prepared`. Returns a summary for the run."""
     gone = erased.read_erased(workspace.erased)
-    image_set = sources.read(_anchored(workspace), erased=gone)
+    image_set = _read(_anchored(workspace), gone)
     imageset.save(image_set, workspace.prepared)
     return {
         "images": len(image_set.ids),
@@ -48,6 +69,18 @@ def split(workspace: Workspace) -> dict[str, Any]:
     )
     splits.save_split(result, workspace.splits)
     return dict(result.manifest)
+
+
+def _read(config: DataConfig, gone: frozenset[str]) -> ImageSet:
+    problem: str | None = None
+    try:
+        return sources.read(config, erased=gone)
+    except ValueError as error:
+        if not isinstance(config, ImageFolderSource):
+            raise
+        problem = str(error)
+    # Outside of the block above: what is raised there remembers what it was raised for.
+    raise OwnImagesError(problem)
 
 
 def _anchored(workspace: Workspace) -> DataConfig:
