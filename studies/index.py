@@ -19,6 +19,9 @@ hardware.
 |---|---|---|---|
 """
 AFTER = """
+Deletion requests one after the other, unlearned or retrained, with and without `max_sequential`, made by `python -m
+benchmarks.sequential`: [digits](sequential/digits.md), [Fashion-MNIST](sequential/fashion.md).
+
 Wall times of these runs were taken on a machine that had other work; compare methods by the samples they process
 (`work_ratio`).
 """
