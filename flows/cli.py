@@ -103,7 +103,7 @@ def up(
     prefect_port: Port = None,
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
-    """Start MLflow, Prefect and the deletion flow on this computer, and wait until they answer."""
+    """Start MLflow, Prefect and the process of the flows on this computer, and wait until they answer."""
     from flows import servers
 
     params = _params(params_file)
@@ -118,17 +118,22 @@ def up(
     _print_states(states, params.tracking.experiment)
     if {state.name: state for state in states}["mlflow"].state != "up":
         typer.echo("MLflow was not started: the tracking URI names a server elsewhere.")
-    typer.echo("Deletion requests: `qunlearn request add`. The model that they are for: `qunlearn release`.")
+    typer.echo("Deletion requests: `qunlearn request add`, or submit-request among Prefect's deployments.")
+    typer.echo("The model that they are for: `qunlearn release`.")
     typer.echo(f"They are carried out when the cron {params.deletion.cron!r} fires (UTC). End with `qunlearn down`.")
 
 
 @app.command()
 def status(params_file: ParamsFile = DEFAULT_PARAMS) -> None:
-    """Say which servers answer, and where; exit code 1 unless all do."""
+    """Say which servers answer, and where, and which requests are overdue; exit code 1 unless all servers answer."""
     from flows import servers
+    from flows.overdue import overdue_lines
 
-    states = servers.status(params_file.resolve().parent)
+    root = params_file.resolve().parent
+    states = servers.status(root)
     _print_states(states, _experiment(params_file) if any(state.state == "up" for state in states) else None)
+    for line in overdue_lines(root):
+        typer.echo(line)
     if any(state.state != "up" for state in states):
         raise typer.Exit(1)
 
@@ -146,9 +151,7 @@ def down(params_file: ParamsFile = DEFAULT_PARAMS) -> None:
 def release(
     target: Annotated[
         str,
-        typer.Argument(
-            metavar="RUN_OR_MODEL", help="The model to serve: its id (m-...), name (oeu-seed0) or run."
-        ),
+        typer.Argument(metavar="RUN_OR_MODEL", help="The model to serve: its id (m-...), name (oeu-seed0) or run."),
     ],
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:

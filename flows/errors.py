@@ -12,8 +12,8 @@ OUR_PACKAGES = ("qunlearn", "flows", "tasks", "studies")
 
 
 def is_ours(error: BaseException) -> bool:
-    """Whether it is divergence, or a ValueError that our own code raised on purpose, and not one within a library."""
-    if _is_divergence(error):
+    """Whether it is divergence, an unreachable Prefect server, or a ValueError that our own code raised on purpose."""
+    if _is_divergence(error) or _is_unreachable(error):
         return True
     if not isinstance(error, ValueError):
         return False
@@ -31,9 +31,19 @@ def _is_divergence(error: BaseException) -> bool:
     return loop is not None and isinstance(error, loop.DivergedError)
 
 
+def _is_unreachable(error: BaseException) -> bool:
+    # Prefect's client is httpx, and nothing else here is.
+    httpx = sys.modules.get("httpx")
+    if httpx is not None and isinstance(error, httpx.TransportError):
+        return True
+    return isinstance(error, RuntimeError) and str(error).startswith("Failed to reach API at ")
+
+
 def tell(who: str, error: Exception) -> None:
     """Print each line of the message to the standard error stream, of what must not be stored only to a terminal."""
     told = "" if os.environ.get(STORED) else getattr(error, "told", "")
+    if _is_unreachable(error):
+        told = "Prefect's server does not answer; start it with `qunlearn up`, or unset PREFECT_API_URL, then go on"
     for line in (told or str(error)).splitlines():
         print(f"{who}: error: {line}", file=sys.stderr)
 

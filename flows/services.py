@@ -26,12 +26,12 @@ from qunlearn.config import Params
 HOST = "127.0.0.1"
 EXPERIMENTS = "/#/experiments?workflowType=machine_learning"
 """MLflow's list of experiments; without the last part it would open in its mode for language models."""
-DEPLOYMENT = "deletion/deletion"
-"""Flow and deployment, as Prefect names them."""
+DEPLOYMENTS = ("deletion/deletion", "submit-request/submit-request", "refresh-benchmark/refresh-benchmark")
+"""Flows and deployments that one process serves, as Prefect names them."""
 LIMIT = "served-model"
-"""Prefect's global concurrency limit that lets one deletion run at a time."""
+"""Prefect's global concurrency limit that lets one flow at a time work on the served model."""
 POLL_SECONDS = 120.0
-"""The deletion flow's process asks for work every few seconds; after this long without it counts as not answering."""
+"""The process of the flows asks for work every few seconds; after this long without it counts as not answering."""
 
 
 class ServerError(ValueError):
@@ -95,9 +95,12 @@ def _prefect_answers(process: Process) -> bool:
 
 
 def _deletion_answers(process: Process) -> bool:
-    """The process has asked Prefect for work since it started, and lately."""
-    server = process.url.partition("/deployments")[0]
-    deployment = get_json(f"{server}/api/deployments/name/{quote(DEPLOYMENT)}")
+    """The process has asked Prefect for work of all deployments since it started, and lately."""
+    return all(_polled(process, name) for name in DEPLOYMENTS)
+
+
+def _polled(process: Process, name: str) -> bool:
+    deployment = get_json(f"{process.url}/api/deployments/name/{quote(name)}")
     polled = deployment.get("last_polled") if isinstance(deployment, dict) else None
     if polled is None:
         return False

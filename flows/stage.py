@@ -21,7 +21,6 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 from flows.errors import PlainErrors, is_ours, tell
 from flows.servers import prefect_api
 from qunlearn.config import ConfigError, Params, RunnerConfig
-from qunlearn.training import DivergedError
 from tasks.cells import CellContext
 from tasks.context import run_context
 from tasks.fingerprint import source_digest
@@ -104,7 +103,7 @@ def main(stage: Flow[..., Any], arguments: list[str] | None = None) -> None:
     try:
         with prefect_api(workspace.root):
             stage.with_options(task_runner=task_runner(workspace.params.runner))(str(options.params))
-    except (ValueError, DivergedError) as error:
+    except Exception as error:
         if not is_ours(error):
             raise
         tell(stage.name, error)

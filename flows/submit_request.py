@@ -14,6 +14,7 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows.naming import flow_and_time
+from flows.plain_logs import plain_logs
 from qunlearn.deletion.intake import read_date
 from tasks.intake import Submission, submit, take_in
 
@@ -52,6 +53,7 @@ def submit_request(
         due: When it is to be completed, as YYYY-MM-DD; one calendar month from now if left empty.
         params_file: Parameter file; its folder is the project.
     """
+    plain_logs()
     submission = Submission(
         samples=tuple(samples),
         class_name=class_name or None,

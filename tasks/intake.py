@@ -16,6 +16,7 @@ from qunlearn.deletion.names import IntakeError, read_names
 from qunlearn.deletion.records import Kind, Request
 from tasks.known_samples import known_samples, prepared_images, samples_of_class
 from tasks.own_images import OwnImages, samples_of_subject
+from tasks.tracking.outages import outages_told
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def submit(
     return take_in(asked, params_file=params_file)
 
 
+@outages_told()
 def take_in(submission: Submission, *, params_file: Path | str) -> Submitted:
     """Look up what is named, and add the request to the ledger; ValueError as for `submit`."""
     path = Path(params_file).resolve()

@@ -121,4 +121,6 @@ def _version(folder: Path) -> tuple[int, int] | None:
         found = os.stat(folder)
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise IntakeError(f"{folder}: {error.strerror}; make it readable, then ask again") from None
     return found.st_dev, found.st_ino

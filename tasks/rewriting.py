@@ -136,6 +136,12 @@ def _plan(workspace: Workspace, *, also: frozenset[str] = frozenset()) -> _New:
     if not workspace.splits.exists():
         return _New(images if lost else None, None, (lost, 0), ())
     present = splits.load_split(workspace.splits)
+    if tuple(present.id_column) == old.ids and present.manifest["image_set_digest"] != old.digest():
+        # The digest is about to be made anew; afterwards nobody could tell that an image is another one.
+        raise ValueError(
+            "data/splits was made from other images than data/prepared holds; bring these back with `dvc checkout "
+            "data/prepared`, or run `dvc repro split`"
+        )
     split = _without(present, gone, images, digest)
     _check(split, images, where=workspace.splits)
     unchanged = len(split.id_column) == len(present.id_column) and split.manifest == present.manifest

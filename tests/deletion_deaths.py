@@ -1,194 +1,204 @@
-"""Deletions that are killed: once after each lasting act of the flow, and carried on by another process each time.
+"""Deletions that are killed, and carried on by another process each time, while somebody reads the champion.
 
-    python -m deletion_deaths '{"original": "<project>", "folder": "<new>", "stories": [[], ["committed"], null]}'
+    python -m deletion_deaths '{"original": "<project>", "folder": "<new>", "stories": [{"name": "undisturbed"}]}'
 
 One process imports everything and then forks; it opens no store itself. A story is a copy of the project, and processes
-one after the other, each of which kills itself with SIGKILL after the act that the list names; a last one carries the
-work to its end. null: each dies after the first act of it after which none has died yet, until there is none left.
-Prints one JSON object for each story.
+one after the other that run the deletion flow and die by SIGKILL; a last one carries the work to its end:
+
+    {"name": ...}                                        nobody dies
+    {"name": ..., "after": "committed"}                  one dies after this act (see `deletion_acts`)
+    {"name": ..., "each": true}                          one dies after each act, until there is no new one left
+    {"name": ..., "moment": 0.4}                         one dies when this part of an undisturbed run's time is over
+    {"name": ..., "programs": [1.5, 0.5]}                `python -m flows.deletion` dies so many seconds after its claim
+
+The first story must be an undisturbed one. A process that has ended before its moment was not killed: then the story is
+told anew, with a shorter time. Prints a JSON object for each story, with "error" where a process ended as it must not.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
+import subprocess
 import sys
-import tempfile
-import traceback
-from collections.abc import Callable
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deletion_project import Served, copied, plain_steps
+from deletion_acts import Acts
+from deletion_forks import OWN, PATIENCE, StoryError, ended, fork, forked
+from deletion_look import look
+from deletion_project import copied, plain_steps
+from deletion_reader import Reader
 from prefect.logging import disable_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import deletion as flow_module
-from qunlearn.deletion.ledger import Ledger
-from tasks.deletion import erasing, purge, unlearning
-from tasks.deletion.completion import evidence as written
-from tasks.tracking import Store
-from tasks.tracking.checkpoints import DIGEST_TAG, is_intact
-from tasks.tracking.run import Run
 
-MOST = 100
+LAZY = (
+    "dvc.repo",
+    "dvc.api",
+    "alembic.command",
+    "sqlalchemy.dialects.sqlite",
+    "mlflow.store.tracking.sqlalchemy_store",
+)
+"""Modules that are imported when they are needed: here once, and not in every process."""
+MOST = 60
 """Deaths in one story."""
+BEFORE = "before the first act"
+BEGUN = ": 3 requests, "
+"""In what the program tells when it has claimed its batch; its time begins there."""
 
 
-class Acts:
-    """Counts the lasting acts of this process, and ends it after one of them."""
+@dataclass
+class Story:
+    """One copy of the project, and what happens to it."""
 
-    def __init__(self, notes: Path, *, last: str | None, new: bool = False) -> None:
-        self.notes, self.last, self.new = notes, last, new
-        self.done: list[str] = []
-        self.known = set(notes.read_text().splitlines()) if notes.exists() else set()
+    original: Path
+    folder: Path
+    plan: dict[str, Any]
+    lasts: float
+    after: list[dict[str, Any]] = field(default_factory=list)
+    """What was seen after each death."""
 
-    def act(self, name: str) -> None:
-        times = sum(one.partition(" #")[0] == name for one in self.done)
-        self.done.append(f"{name} #{times + 1}")
-        if name == self.last or (self.new and self.done[-1] not in self.known):
-            with self.notes.open("a") as file:
-                file.write(f"{self.done[-1]}\n")
-            os.kill(os.getpid(), signal.SIGKILL)
+    def __post_init__(self) -> None:
+        self.root = copied(self.original, self.folder / "project")
+        self.notes = self.folder / "acts"
+        self.groups: list[int] = []
 
-    def after(self, owner: Any, name: str, label: str) -> None:
-        """Let each call of `owner.name` count when it is done."""
-        original = getattr(owner, name)
+    def tell(self) -> dict[str, Any]:
+        """Let it happen."""
+        with self._reader() as reading:
+            died = self._programs() if "programs" in self.plan else self._workers()
+        acts = self.notes.read_text().splitlines() if self.notes.exists() else []
+        read, end = json.loads(reading.read_text()), self._look(whole=True)
+        return {**self.plan, "died": died, "after": self.after, "acts": acts, "reader": read, "end": end}
 
-        def counted(*args: Any, **options: Any) -> Any:
-            result = original(*args, **options)
-            self.act(label)
-            return result
+    def _workers(self) -> list[str]:
+        """The acts after which processes died; the last process was left in peace."""
+        died: list[str] = []
+        while len(died) < MOST:
+            last, moment = (None, None) if died else self._fate()
+            known = died if self.plan.get("each") else None
+            begun = time.monotonic()
+            code = forked(lambda: worker(self.root, self.notes, last, known), kill_after=moment)  # noqa: B023
+            if code == 0:
+                if not died:
+                    self.lasts = time.monotonic() - begun
+                return died
+            if code != -signal.SIGKILL:
+                raise StoryError(f"after {len(died)} deaths a process ended with {code}")
+            died.append(self.notes.read_text().splitlines()[-1] if self.notes.exists() else BEFORE)
+            self.after.append(self._look(whole=False))
+        raise StoryError(f"after {MOST} deaths there was still something new to die after")
 
-        setattr(owner, name, counted)
+    def _fate(self) -> tuple[str | None, float | None]:
+        """The act after which the next process dies, or the seconds until then."""
+        moment = self.plan.get("moment")
+        return self.plan.get("after"), None if moment is None else moment * self.lasts
 
-    def watch(self) -> None:
-        """Of everything that a process which goes on could find: what was written, in whatever store."""
-        self.after(Ledger, "claim", "claim")
-        advance = Ledger.advance
+    def _programs(self) -> list[str]:
+        """The program, killed once for each number of seconds; what they were. The last one is left in peace."""
+        died = []
+        try:
+            for seconds in self.plan["programs"]:
+                process, log = self._program(len(died))
+                while BEGUN not in log.read_text() and process.poll() is None:
+                    time.sleep(0.02)
+                time.sleep(seconds)
+                process.kill()
+                if process.wait() != -signal.SIGKILL:
+                    raise StoryError(f"the program had ended before it could be killed: {log.read_text()[-2000:]}")
+                died.append(f"{seconds} s")
+                self.after.append(self._look(whole=False))
+            process, log = self._program(len(died))
+            if process.wait(PATIENCE):
+                raise StoryError(f"the program failed: {log.read_text()[-2000:]}")
+            return died
+        finally:
+            # A temporary Prefect server outlives the program that was killed.
+            for group in self.groups:
+                with suppress(ProcessLookupError):
+                    os.killpg(group, signal.SIGKILL)
 
-        def advanced(ledger: Ledger, batch: Any, to: Any, **options: Any) -> Any:
-            result = advance(ledger, batch, to, **options)
-            self.act(f"ledger: {to}{''.join(f', {name}' for name in sorted(options.get('facts') or {}))}")
-            return result
+    def _program(self, number: int) -> tuple[subprocess.Popen[bytes], Path]:
+        log = self.folder / f"program-{number}.log"
+        environment = os.environ | {"PREFECT_HOME": str(self.folder / "prefect"), "DO_NOT_TRACK": "1"}
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "flows.deletion"],
+                cwd=self.root,
+                env=environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.groups.append(process.pid)
+        return process, log
 
-        Ledger.advance = advanced  # type: ignore[method-assign]
-        # In the midst of a run that is RUNNING in the store, without and with a model.
-        self.after(unlearning, "run_method", "unlearned in memory")
-        self.after(Run, "output_model", "model stored")
-        self.after(unlearning, "_made", "run finished")
-        self.after(Store, "register", "version registered")
-        self.after(Store, "set_champion", "champion set")
-        self.after(erasing, "append_erased", "ids appended")
-        self.after(erasing, "_commit", "committed")
-        purged = purge.purge
+    def _look(self, *, whole: bool) -> dict[str, Any]:
+        out = self.folder / "seen.json"
+        if forked(lambda: look(self.root, out, whole=whole)):
+            raise StoryError(f"after {len(self.after)} deaths there was nothing to be seen")
+        return dict(json.loads(out.read_text()))
 
-        def stepwise(*args: Any, **options: Any) -> Any:
-            tell = options["on_step"]
+    @contextmanager
+    def _reader(self) -> Iterator[Path]:
+        """Somebody reads while the block runs; what they met is in the file then."""
+        out, copies = self.folder / "read.json", self.folder / "copies"
+        copies.mkdir()
+        closed, held = os.pipe()
 
-            def step(name: str) -> None:
-                tell(name)
-                self.act(f"purge: {name}")
+        def read() -> None:
+            os.close(held)
+            reader = Reader(self.root, copies)
+            reader.poll(closed)
+            reader.write(out)
 
-            return purged(*args, **{**options, "on_step": step})
+        pid = fork(read)
+        os.close(closed)
+        OWN.add(held)
+        try:
+            yield out
+        finally:
+            OWN.discard(held)
+            os.close(held)
+            code = ended(pid)
+        if code:
+            raise StoryError(f"the reader ended with {code}")
 
-        purge.purge = stepwise  # type: ignore[assignment]
-        self.after(purge, "close", "purge closed")
-        self.after(written, "write_evidence", "evidence written")
-        self.after(Run, "text", "evidence published")
 
-
-def worker(root: Path, *, last: str | None, new: bool = False) -> None:
-    """The flow, once; killed after an act."""
-    acts = Acts(root.with_suffix(".deaths"), last=last, new=new)
-    acts.watch()
+def worker(root: Path, notes: Path, last: str | None, known: list[str] | None) -> None:
+    """The flow, once, in this process."""
+    Acts(notes, last=last, known=known).watch()
     plain_steps(setattr)
     with disable_run_logger(), temporary_settings(restore_defaults={PREFECT_API_URL}):
         flow_module.deletion.fn(str(root / "params.yaml"))
-    root.with_suffix(".acts").write_text(json.dumps(acts.done))
-
-
-def look(root: Path, out: Path) -> None:
-    """What an observer sees; the champion must be fetched and verified for that."""
-    served = Served(root)
-    champion = served.champion
-    with tempfile.TemporaryDirectory() as temporary:
-        trained = served.made(Path(temporary)).trained_ids
-    requests = served.ledger.requests()
-    completed = [one for one in requests if one.state == "completed"]
-    fault = served.ledger.verify()
-    seen = {
-        "champion": champion.version,
-        "digest": champion.digest,
-        "trained": sorted(trained),
-        "requests": [[one.state, one.outcome, one.attempts] for one in requests],
-        "evidence": [served.evidence(one).request.outcome for one in completed],
-        "files": sorted(path.name for path in (root / ".qunlearn" / "evidence").glob("*.json"))
-        == sorted(f"{one.id}.json" for one in completed),
-        "erased": served.workspace.erased.read_text().splitlines(),
-        "data": sorted(served.data_ids()),
-        "versions": served.versions(),
-        "models": sorted(_models(served)),
-        "running": "RUNNING" in served.statuses(),
-        "fault": None if fault is None else str(fault),
-    }
-    out.write_text(json.dumps(seen))
-
-
-def _models(served: Served) -> list[str]:
-    """Weights whose bytes are there."""
-    connection = served.store.connection
-    return [model.tags[DIGEST_TAG] for model in connection.models() if is_intact(connection, model)]
-
-
-def forked(work: Callable[[], None]) -> int:
-    """Do it in a process of its own; how that ended, negative for a signal."""
-    sys.stdout.flush()
-    pid = os.fork()
-    if not pid:
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            if code:
-                traceback.print_exc()
-            sys.stderr.flush()
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def story(original: Path, folder: Path, deaths: list[str] | None) -> dict[str, Any]:
-    """What was seen after each death, and at the end."""
-    root, seen = copied(original, folder), folder.with_suffix(".json")
-    after = []
-    for last in deaths if deaths is not None else [None] * MOST:
-        code = forked(lambda last=last: worker(root, last=last, new=deaths is None))  # type: ignore[misc]
-        if code == 0 and deaths is None:
-            break
-        if code != -signal.SIGKILL:
-            return {"error": f"after {len(after)} deaths a process ended with {code}"}
-        if forked(lambda: look(root, seen)):
-            return {"error": f"after {len(after) + 1} deaths there was nothing to be seen"}
-        after.append(json.loads(seen.read_text()))
-    if deaths is not None and forked(lambda: worker(root, last=None)):
-        return {"error": f"after {len(after)} deaths the last process failed"}
-    if forked(lambda: look(root, seen)):
-        return {"error": "at the end there was nothing to be seen"}
-    died, acts = root.with_suffix(".deaths"), root.with_suffix(".acts")
-    return {
-        "after": after,
-        "died": died.read_text().splitlines() if died.exists() else [],
-        "acts": json.loads(acts.read_text()),
-        "end": json.loads(seen.read_text()),
-    }
 
 
 def main() -> None:
     plan = json.loads(sys.argv[1])
-    for number, deaths in enumerate(plan["stories"]):
-        print(json.dumps(story(Path(plan["original"]), Path(plan["folder"]) / str(number), deaths)), flush=True)
+    for name in LAZY:
+        importlib.import_module(name)
+    original, folder, lasts, number = Path(plan["original"]), Path(plan["folder"]), 0.0, 0
+    for one in plan["stories"]:
+        while True:
+            story, number = Story(original, folder / str(number), one, lasts), number + 1
+            try:
+                told = story.tell()
+            except StoryError as error:
+                told = one | {"error": str(error)}
+            if "error" in told or told["died"] or "moment" not in one:
+                break
+            # It was quicker than the undisturbed one, as nothing had to be read from the disk.
+            lasts = min(lasts, story.lasts) * 0.9
+        lasts = lasts or story.lasts
+        print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,18 +6,49 @@ What is typed here may name people: it is never repeated, neither in an answer n
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from flows.request_text import amount, details, full, summary, table
 
 if TYPE_CHECKING:
     from qunlearn.deletion.ledger import Ledger
 
+UsageError: type[typer.BadParameter] = typer.BadParameter.__mro__[1]  # typer does not export it
+UNREADABLE = (
+    "these words cannot be read: an option or a command that does not exist, or an option without its value. What was "
+    "typed is not repeated here, for it may name a person"
+)
+
+
+class Discreet(TyperGroup):
+    """Commands whose mistakes of usage are told without the words that were typed."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> typer.Context:
+        with _unrepeated():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        with _unrepeated():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _unrepeated() -> Iterator[None]:
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(UNREADABLE, ctx=error.ctx) from None
+
+
 app = typer.Typer(
+    cls=Discreet,
     help="Ask for the erasure of samples, and see what became of it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

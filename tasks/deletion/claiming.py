@@ -12,9 +12,11 @@ from prefect.cache_policies import NO_CACHE
 from qunlearn.deletion.claims import LEASE
 from qunlearn.deletion.ledger import Batch, LedgerError, LostClaimError, State, UnavailableError, Worker
 from tasks.deletion.service import Service
+from tasks.tracking.outages import outages_told
 
 
 @task(name="claim", cache_policy=NO_CACHE)
+@outages_told()
 def claim_batch(params_file: str) -> Batch | None:
     """An unfinished batch whose worker has ended, or all requests that wait; None where there is nothing to do.
 
@@ -38,6 +40,7 @@ def claim_batch(params_file: str) -> Batch | None:
 
 
 @task(name="give back", cache_policy=NO_CACHE)
+@outages_told()
 def give_back(params_file: str, batch: Batch, reason: str) -> None:
     """Let the batch's requests wait again; nothing that is served has changed."""
     Service.open(params_file).ledger.advance(batch, State.RECEIVED, reason=reason)

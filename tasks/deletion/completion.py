@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime
 
+import httpx
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -16,9 +17,12 @@ from qunlearn.deletion.plan import Share
 from qunlearn.deletion.signing import SigningKey
 from tasks.deletion.documents import document, outcome_of
 from tasks.deletion.service import Service, carried
+from tasks.purging import close
+from tasks.tracking.outages import outages_told
 
 
 @task(name="complete", cache_policy=NO_CACHE)
+@outages_told()
 def complete_batch(params_file: str, batch: Batch) -> Batch:
     """The batch as completed, its evidence on the disk, in the store and on Prefect's pages.
 
@@ -26,6 +30,9 @@ def complete_batch(params_file: str, batch: Batch) -> Batch:
     event is that of a run which was cut short; it is written anew.
     """
     service = Service.open(params_file)
+    if batch.state is State.PURGED:
+        # Not before the ledger has them: until then the purge's own notes are all that tells what was removed.
+        close(service.workspace)
     key, written_at = SigningKey.load(service.workspace.root), datetime.now(UTC)
     digests: dict[str, str] = {}
     outcomes: dict[str, Outcome] = {}
@@ -48,4 +55,10 @@ def _publish(service: Service, batch: Batch, request: str, signed: evidence.Sign
         run.text(f"evidence/{request}.json", signed.content.decode())
         run.text(f"evidence/{request}.html", evidence_page.render(signed))
     if FlowRunContext.get() is not None:
-        create_markdown_artifact(markdown, key=f"evidence-{request}", description="Evidence of a deletion request")
+        try:
+            create_markdown_artifact(markdown, key=f"evidence-{request}", description="Evidence of a deletion request")
+        except httpx.HTTPError:
+            # Its page is a copy; a server that went away meanwhile leaves no request open.
+            get_run_logger().warning(
+                "Prefect's server did not take the evidence of %s; see MLflow or the file", request
+            )

@@ -11,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from qunlearn.data.erased import append_erased, digest
 from qunlearn.deletion.ledger import Batch, State
 from tasks.deletion.service import Service, carried
+from tasks.tracking.outages import outages_told
 
 AUTHOR = ("-c", "user.name=qunlearn", "-c", "user.email=qunlearn@localhost")
 """Who commits where git does not know who does."""
@@ -21,6 +22,7 @@ class CommitError(ValueError):
 
 
 @task(name="erase", cache_policy=NO_CACHE)
+@outages_told()
 def erase_samples(params_file: str, batch: Batch) -> Batch:
     """The batch with the digests of the list before and after, and its commit, among its facts.
 
@@ -63,7 +65,7 @@ def _commit(path: Path, batch: str, root: Path) -> str | None:
     if _git(root, "rev-parse", "--is-inside-work-tree") is None or _git(root, "check-ignore", str(path)) is not None:
         return None
     if _git(root, "add", "--", str(path)) is None:
-        raise CommitError(f"{path}: git cannot add it; see `git status`, then let the deletion run again")
+        raise CommitError(f"{path}: git cannot add it; `git add {path}` says why; then let the deletion run again")
     if _git(root, "status", "--porcelain", "--", str(path)):
         known = _git(root, "config", "user.email") is not None
         command = ["commit", "--quiet", "--only", "-m", f"Erase the samples of {batch}", "--", str(path)]

@@ -16,9 +16,11 @@ from tasks.deletion.service import Service, carried
 from tasks.deletion.setbacks import DataChangedError, MissingImagesError
 from tasks.rewriting import RewriteError, check_rewrite
 from tasks.tracking import Champion
+from tasks.tracking.outages import outages_told
 
 
 @task(name="plan", cache_policy=NO_CACHE)
+@outages_told()
 def plan_batch(params_file: str, batch: Batch) -> Batch:
     """Reject what is impossible; the rest has its plan, and the model it starts from, among the batch's facts.
 

@@ -12,12 +12,14 @@ from qunlearn.deletion.ledger import Batch, State
 from tasks.deletion.service import Service, base_of
 from tasks.deletion.setbacks import CandidateError
 from tasks.material import Material, use_threads
+from tasks.tracking.outages import outages_told
 
 TRIED = 32
 """Images that the released model is tried on."""
 
 
 @task(name="promote", cache_policy=NO_CACHE)
+@outages_told()
 def promote_candidate(params_file: str, batch: Batch) -> Batch:
     """The batch as promoted. Whatever was done of this before is found and not done twice.
 
@@ -31,14 +33,16 @@ def promote_candidate(params_file: str, batch: Batch) -> Batch:
     version = service.store.register(candidate["model_id"], tags=tags)
     _try(service, service.candidate(batch))
     served = service.champion()
-    if served.version != version:
-        service.store.set_champion(version, base=base.version)
+    # Also where it is served already: a run that died right after it had moved the alias has not yet said so elsewhere.
+    service.store.set_champion(version, base=version if served.version == version else base.version)
     try:
         served = service.champion()
         if served.digest != candidate["digest"]:
             raise CandidateError(f"version {served.version} is served instead of version {version}")
         _try(service, service.candidate(batch))
     except Exception:
+        # Only while the claim holds: whoever took it over may have released the candidate and purged the base by now.
+        service.ledger.renew(batch)
         # Not BaseException: a run that is being killed leaves this to the next one, which tries again.
         service.store.set_champion(base.version, base=version)
         raise

@@ -12,8 +12,9 @@ from qunlearn.deletion.purge import Action
 from tasks.deletion.erasing import erased_ids
 from tasks.deletion.service import Service, base_of
 from tasks.purge_outside import ALWAYS
-from tasks.purging import PurgeReport, close, purge
+from tasks.purging import PurgeReport, purge
 from tasks.tracking import ChampionChangedError
+from tasks.tracking.outages import outages_told
 
 
 class PurgeIncompleteError(ValueError):
@@ -21,6 +22,7 @@ class PurgeIncompleteError(ValueError):
 
 
 @task(name="purge", cache_policy=NO_CACHE)
+@outages_told()
 def purge_batch(params_file: str, batch: Batch) -> Batch:
     """The batch as purged, with what was done and searched among its facts.
 
@@ -40,10 +42,7 @@ def purge_batch(params_file: str, batch: Batch) -> Batch:
             f"the purge of {batch.id} left {len(found)} things, the first: {'; '.join(found[:3])}; it is tried again "
             "when the deletion runs again, or at once with `qunlearn purge`"
         )
-    batch = service.ledger.advance(batch, State.PURGED, facts=_facts(report))
-    # Only now: until the ledger has them, the purge's own notes are all that tells what was removed.
-    close(service.workspace)
-    return batch
+    return service.ledger.advance(batch, State.PURGED, facts=_facts(report))
 
 
 def _check_served(service: Service, batch: Batch) -> None:

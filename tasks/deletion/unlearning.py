@@ -33,6 +33,7 @@ from tasks.material import Material, use_threads
 from tasks.tracking import Champion, Run
 from tasks.tracking.cards import BITS_TAG
 from tasks.tracking.names import REGISTERED_TAG
+from tasks.tracking.outages import outages_told
 from tasks.unlearning import record_statistics
 from tasks.workspace import derived_seed
 
@@ -79,6 +80,7 @@ class _Work:
 
 
 @task(name="unlearn samples", cache_policy=NO_CACHE)
+@outages_told()
 def unlearn_batch(params_file: str, batch: Batch) -> Batch:
     """The batch with a candidate among its facts, made by the next method that was not tried.
 

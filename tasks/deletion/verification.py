@@ -19,6 +19,7 @@ from tasks.deletion.planning import planned
 from tasks.deletion.reference import retrained_reference
 from tasks.deletion.service import Service
 from tasks.material import Material, use_threads
+from tasks.tracking.outages import outages_told
 from tasks.workspace import derived_seed
 
 BATCH = 256
@@ -26,6 +27,7 @@ BATCH = 256
 
 
 @task(name="verify", cache_policy=NO_CACHE)
+@outages_told()
 def verify_candidate(params_file: str, batch: Batch) -> Batch:
     """The batch as verified where the candidate passes its gates; else without a candidate, for the next method.
 

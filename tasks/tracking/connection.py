@@ -143,8 +143,10 @@ def connect(config: TrackingConfig, *, root: Path, ui: str = LOCAL_UI) -> Connec
     """
     root = root.resolve()
     uri = _resolve(config, root)
-    for noisy in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store"):
+    for noisy in ("alembic", "mlflow.store.model_registry.abstract_store"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # What it logs it also raises; the log would add a traceback, and the statement with its values.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     if uri.startswith("http"):
         _check_answers(uri)
         lock_path, location = root / "mlflow.db.lock", None  # the server decides where bytes go

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import date
 
 import pytest
 from typer.testing import CliRunner
@@ -102,6 +103,26 @@ def test_status_names_the_page_of_each_server_that_answers(project, run, monkeyp
     shown = {line.split()[0]: line.split()[2].removeprefix("http://127.0.0.1:") for line in out.splitlines()}
     mlflow = "1/qunlearn" if content == PARAMS else f"1{services.EXPERIMENTS}"
     assert (code, shown) == (0, {"mlflow": mlflow, "prefect": "2", "deletion": "3/deployments"})
+
+
+def test_status_names_overdue_requests_whether_or_not_servers_run(project, run, monkeypatch):
+    from qunlearn.deletion.ledger import Asked, Ledger
+
+    monkeypatch.delenv("QUNLEARN_LEDGER_URL", raising=False)
+    asked = Asked("sample", ("all-000001-0123456789ab",), (), None, None, date(2020, 1, 31))
+    request = Ledger.open(root=project).add(asked)
+    code, out, err = run("status")
+    assert (code, err) == (1, "")
+    assert out.splitlines()[3:] == ["1 request is overdue:", f"  {request.id}  received    due 2020-01-31"]
+    up = [servers.State("prefect", "up", "http://127.0.0.1:2", 2, project)]
+    monkeypatch.setattr(servers, "status", lambda _root: up)
+    assert run("status")[0] == 0
+
+
+def test_status_makes_no_ledger(project, run, monkeypatch):
+    monkeypatch.delenv("QUNLEARN_LEDGER_URL", raising=False)
+    assert len(run("status")[1].splitlines()) == 3
+    assert [path.name for path in project.iterdir()] == ["params.yaml"]
 
 
 @pytest.mark.usefixtures("project")

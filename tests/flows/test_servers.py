@@ -3,7 +3,6 @@
 import http.server
 import json
 import os
-import re
 import socket
 import sys
 import threading
@@ -266,7 +265,7 @@ def test_the_pages_of_prefect_are_those_that_ask_no_other_computer(tmp_path, par
     assert built(tmp_path, params)["prefect"].environment["PREFECT_SERVER_UI_V2_ENABLED"] == "false"
 
 
-def test_the_deletion_flow_is_served_through_that_server(tmp_path, params):
+def test_the_flows_are_served_through_that_server(tmp_path, params):
     service = built(tmp_path, params, prefect_port=4999)["deletion"]
     assert service.environment["PREFECT_API_URL"] == "http://127.0.0.1:4999/api"
     assert service.command[-2:] == (str(tmp_path / "params.yaml"), params.deletion.cron)
@@ -278,13 +277,17 @@ def test_both_servers_on_one_port_are_refused(tmp_path, params):
 
 
 class Deployment(http.server.BaseHTTPRequestHandler):
+    """Knows all deployments, and when a process has asked for their work; `late` is one that nobody asks for."""
+
     last_polled: str | None = None
+    late: str | None = None
 
     def do_GET(self):
-        assert re.fullmatch(r"/api/deployments/name/deletion/deletion", self.path)
+        name = self.path.removeprefix("/api/deployments/name/")
+        assert name in services.DEPLOYMENTS
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(json.dumps({"last_polled": self.last_polled}).encode())
+        self.wfile.write(json.dumps({"last_polled": None if name == self.late else self.last_polled}).encode())
 
     def log_message(self, *arguments):
         pass
@@ -293,7 +296,18 @@ class Deployment(http.server.BaseHTTPRequestHandler):
 @pytest.mark.parametrize(
     ("seconds_ago", "expected"), [(None, False), (1, True), (50, False), (services.POLL_SECONDS + 50, False)]
 )
-def test_the_deletion_process_answers_once_it_has_asked_for_work(monkeypatch, seconds_ago, expected):
+def test_the_process_of_the_flows_answers_once_it_has_asked_for_work(monkeypatch, seconds_ago, expected):
+    assert polled(monkeypatch, seconds_ago) is expected
+
+
+@pytest.mark.parametrize("late", services.DEPLOYMENTS)
+def test_it_does_not_answer_before_it_has_asked_for_the_work_of_every_deployment(monkeypatch, late):
+    monkeypatch.setattr(Deployment, "late", late)
+    assert polled(monkeypatch, 1) is False
+
+
+def polled(monkeypatch, seconds_ago):
+    """Whether a process that was started 20 s ago answers, when it asked for work so long ago."""
     now = time.time()
     stamp = None if seconds_ago is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - seconds_ago))
     monkeypatch.setattr(Deployment, "last_polled", stamp)
@@ -301,8 +315,9 @@ def test_the_deletion_process_answers_once_it_has_asked_for_work(monkeypatch, se
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
         process = processes.Process(1, "", (), url, since=now - 20, mark="")
-        assert services._deletion_answers(process) is expected
+        found = services._deletion_answers(process)
         server.shutdown()
+    return found
 
 
 class Experiments(http.server.BaseHTTPRequestHandler):
