@@ -16,6 +16,7 @@ from prefect.states import Completed
 
 from flows.naming import flow_and_time
 from flows.overdue import publish_overdue
+from flows.plain_logs import plain_logs
 from flows.turns import in_turn
 from qunlearn.config import load
 from qunlearn.deletion import states
@@ -29,6 +30,7 @@ MOST_ATTEMPTS = 3
 @flow(name="deletion", flow_run_name=flow_and_time)
 def deletion(params_file: str = "params.yaml") -> State[None]:
     """Carry out all deletion requests that wait, and release the new model."""
+    plain_logs()
     path = Path(params_file).resolve()
     load(path)
     publish_overdue(path.parent)

@@ -26,13 +26,16 @@ def served_model(root: Path) -> Iterator[None]:
     """Keep others away from the served model, or refuse.
 
     Raises:
-        HeldError: a deletion, a purge or a release is at work.
+        HeldError: a deletion, a purge, a release or a refresh of the benchmark is at work.
     """
     held = lock(root)
     try:
         held.acquire(timeout=0)
     except Timeout:
-        raise HeldError("a deletion, a purge or a release is at work on the served model; let it end first") from None
+        raise HeldError(
+            "a deletion, a purge, a release or a refresh of the benchmark is at work on the served model; "
+            "let it end first"
+        ) from None
     try:
         yield
     finally:

@@ -72,8 +72,8 @@ def _model(document: Document) -> Iterator[str]:
             ["weights, sha256", f"{before.weights[:16]}...", f"{after.weights[:16]}..."],
         ],
     )
-    yield f"Method {escaped(method.name)}, seed {method.seed}. Unlearnings since the last full training:"
-    yield from (f"{method.sequential}, {allowed}.", "", "## Figures before and after", "")
+    since = f"Unlearnings since the last full training: {method.sequential}, {allowed}."
+    yield from (f"Method {escaped(method.name)}, seed {method.seed}. {since}", "", "## Figures before and after", "")
     rows = [
         [
             f"{words.SUBSETS[metric.subset]}: {metric.name}",

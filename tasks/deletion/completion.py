@@ -18,6 +18,7 @@ from qunlearn.deletion.signing import SigningKey
 from tasks.deletion.documents import document, outcome_of
 from tasks.deletion.service import Service, carried
 from tasks.purging import close
+from tasks.tracking.notes import EVIDENCE
 from tasks.tracking.outages import outages_told
 
 
@@ -48,12 +49,12 @@ def complete_batch(params_file: str, batch: Batch) -> Batch:
 
 def _publish(service: Service, batch: Batch, request: str, signed: evidence.Signed) -> None:
     """The document beside the run that made the model, and as an artifact of the flow run where there is one."""
-    markdown = evidence_markdown.render(signed)
-    candidate = batch.facts.get("candidate")
+    markdown, candidate = evidence_markdown.render(signed), batch.facts.get("candidate")
     if candidate is not None and signed.document.model is not None:
         run = service.store.run(candidate["run_id"])
-        run.text(f"evidence/{request}.json", signed.content.decode())
-        run.text(f"evidence/{request}.html", evidence_page.render(signed))
+        run.text(f"{EVIDENCE}/{request}.json", signed.content.decode())
+        run.text(f"{EVIDENCE}/{request}.html", evidence_page.render(signed))
+        markdown = service.store.show_evidence(candidate["model_id"], request=request) + markdown
     if FlowRunContext.get() is not None:
         try:
             create_markdown_artifact(markdown, key=f"evidence-{request}", description="Evidence of a deletion request")

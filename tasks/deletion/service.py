@@ -18,6 +18,7 @@ from qunlearn.deletion.ledger import Batch, Ledger, Request
 from qunlearn.deletion.plan import Known
 from qunlearn.deletion.states import FINAL
 from tasks.deletion.setbacks import CandidateError
+from tasks.pages import mlflow_pages
 from tasks.tracking import Champion, ChampionChangedError, MissingCheckpointError, Store
 from tasks.workspace import Workspace
 
@@ -39,9 +40,10 @@ class Service:
             ConfigError, TrackingError, LedgerError, KeyFileError: the first that cannot be used.
         """
         workspace = Workspace.open(params_file)
+        pages = mlflow_pages(workspace.root, workspace.params)
         return cls(
             workspace,
-            Store.open(workspace.params.tracking, root=workspace.root),
+            Store.open(workspace.params.tracking, root=workspace.root, ui=pages),
             Ledger.open(root=workspace.root),
             Key.load(workspace.root),
         )

@@ -15,7 +15,7 @@ from tasks.tracking.checkpoints import DIGEST_TAG, FILES_TAG, TRAINED_IDS
 from tasks.tracking.connection import Connection
 from tasks.tracking.markdown import NOTE_TAG, code, description, link
 from tasks.tracking.names import REGISTERED_TAG, SEARCH_TAG, TRIAL_TAG, USED_AS, names_in_use, written
-from tasks.tracking.notes import KIND_TAG, PARENT_TAG, data_rows, model_link
+from tasks.tracking.notes import EVIDENCE, KIND_TAG, PARENT_TAG, data_rows, evidence_links, model_link
 from tasks.tracking.registry import describe_model
 from tasks.tracking.verdicts import HEADING, SPACE, judgement
 
@@ -181,6 +181,8 @@ def _made_by(connection: Connection, run: MlflowRun) -> list[tuple[str, str]]:
     found = [link(name, connection.run_link(run_id, artifact=name)) for name in STATISTICS if name in kept]
     curves = link("curves", f"{connection.run_link(run_id, tab='model-metrics')}")
     rows.append(("statistics", ", ".join([*found, curves])))
+    if EVIDENCE in kept:
+        rows.append(("evidence", ", ".join(evidence_links(connection, run_id))))
     above = run
     while above.data.tags.get(KIND_TAG) != "pipeline" and PARENT_TAG in above.data.tags:
         above = connection.client.get_run(above.data.tags[PARENT_TAG])

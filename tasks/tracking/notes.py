@@ -6,6 +6,7 @@ The pages of MLflow show no model inputs with a run and no runs with a stage, so
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 
 from mlflow.entities import Run as MlflowRun
 
@@ -21,6 +22,8 @@ SERVICE_KEY = "deletion"
 REUSED = "reused."
 """Begins the tags of a stage that name the finished runs which stood in for its cells."""
 
+EVIDENCE = "evidence"
+"""Folder of a run's files: the evidence of the deletion requests that its model answers."""
 MANIFEST = "dvc_manifest."
 """Begins the tags of a run with the digests of the manifests of the data it read, by path."""
 
@@ -81,7 +84,7 @@ def _cell(connection: Connection, run: MlflowRun) -> str:
     data = ", ".join(f"{name} {shown}" for name, shown in data_rows(connection, run))
     shown = f": {', '.join(parts)}" if parts else ""
     lines = [
-        f"**{run.info.run_name}**, part of {_above(connection, run)}{shown}.",
+        f"**{run.info.run_name}**, part of {_above(connection, run)}{shown}.{_evidence(connection, run)}",
         *([f"Read {data}."] if data else []),
     ]
     return description("\n\n".join(lines), run.data.tags)
@@ -173,6 +176,21 @@ def _maker(connection: Connection, stage: str, digest: str) -> str | None:
     """The newest finished run of a stage that wrote the data with this digest of its manifest."""
     condition = f"dataset.digest = '{digest}' and tags.stage = '{stage}' and tags.{KIND_TAG} = 'stage'"
     return next((str(run.info.run_id) for run in connection.runs(condition)), None)
+
+
+def evidence_links(connection: Connection, run_id: str) -> list[str]:
+    """Links to the pages of evidence that a run has, each with its request's id."""
+    kept = [PurePosixPath(entry.path) for entry in connection.client.list_artifacts(run_id, EVIDENCE)]
+    pages = [path for path in kept if path.suffix == ".html"]
+    return [link(path.stem, connection.run_link(run_id, artifact=str(path))) for path in pages]
+
+
+def _evidence(connection: Connection, run: MlflowRun) -> str:
+    """A sentence for a run of the deletion service; in the first paragraph, as the page lays a veil over the third."""
+    shown = ", ".join(evidence_links(connection, run.info.run_id))
+    flow = run.data.tags.get("prefect_flow_run_url")
+    done = f"; carried out by {link('a flow run in Prefect', flow)}" if flow else ""
+    return f" Evidence of deletion requests: {shown}{done}." if shown else ""
 
 
 def model_link(connection: Connection, model_id: str) -> str:

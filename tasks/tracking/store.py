@@ -16,6 +16,7 @@ from tasks.tracking import checkpoints, records, registry
 from tasks.tracking.cards import Assessment, evaluation_run, model_card, settle_trial
 from tasks.tracking.checkpoints import DIGEST_TAG
 from tasks.tracking.connection import LOCAL_UI, Connection, TrackingError, connect, is_code
+from tasks.tracking.evidence import show_evidence
 from tasks.tracking.names import use_as
 from tasks.tracking.notes import KEY_TAG, KIND_TAG, PARENT_TAG, SERVICE_KEY, describe_run
 from tasks.tracking.processes import identity, is_gone
@@ -236,6 +237,10 @@ class Store:
         model = self.connection.client.get_logged_model(record.model_id)
         text = model_card(self.connection, model, bits=bits, assessment=assessment)
         self.describe_model(record.model_id, text)
+
+    def show_evidence(self, model_id: str, *, request: str) -> str:
+        """Let the pages of a model and of its run lead to the run's evidence; Markdown that leads to all of them."""
+        return show_evidence(self.connection, model_id, request=request)
 
     def fetch(self, digest: str, destination: Path, *, model_id: str | None = None) -> Path:
         """Copy the checkpoint with these weights into a new folder and verify every file of it.

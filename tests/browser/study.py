@@ -76,6 +76,19 @@ class Study:
         """The name of the model that was evaluated; a search's choice has the name of the trial."""
         return str(self.store.connection.client.get_logged_model(self.model_of(method, seed).model_id).name)
 
+    def request(self) -> str:
+        """The id of the one deletion request, which is completed."""
+        return str(self._request()["id"])
+
+    def batch(self) -> str:
+        """The id of the batch that carried it out."""
+        return str(self._request()["batch"])
+
+    def _request(self) -> dict[str, Any]:
+        (only,) = json.loads(python(self, "flows.cli", "request", "list", "--json"))
+        assert only["state"] == "completed"
+        return dict(only)
+
     def pages(self) -> dict[str, str]:
         """What `qunlearn status` names to be opened, by server."""
         return {line.split()[0]: line.split()[2] for line in python(self, "flows.cli", "status").splitlines()}

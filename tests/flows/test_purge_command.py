@@ -127,7 +127,8 @@ def test_a_deletion_at_work_keeps_it_away(erased, run):
         code, out, err = run()
         assert (code, out) == (1, "")
         assert err == (
-            "qunlearn: error: a deletion, a purge or a release is at work on the served model; let it end first\n"
+            "qunlearn: error: a deletion, a purge, a release or a refresh of the benchmark is at work on the served "
+            "model; let it end first\n"
         )
         # Looking does no harm.
         assert run("--dry-run")[0] == 0
