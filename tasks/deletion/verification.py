@@ -44,7 +44,7 @@ def verify_candidate(params_file: str, batch: Batch) -> Batch:
     material = Material.load(service.workspace).for_model(parent)
     positions = _positions(material, plan, seed=derived_seed(params.seeds[0], f"deletion/{base.digest}"))
     made = service.candidate(batch)
-    reference = retrained_reference(service, plan, parent, besides=made.digest)
+    reference = retrained_reference(service, plan, parent)
     if reference is not None:
         get_run_logger().info("model %s was retrained on what is retained: a reference", reference[0])
     judgement = judge(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -89,9 +89,19 @@ class TrainingLists:
         newest_first = sorted(found, key=lambda one: one.created, reverse=True)
         return sorted(newest_first, key=lambda one: STATES.index(one.state))
 
-    def models_of(self, ids: frozenset[str]) -> list[tuple[str, str]]:
-        """Model ids and sha256 of weights of all that were trained on exactly these samples, the newest first."""
-        models = [model for own, group in self.groups if own == ids for model in group if DIGEST_TAG in model.tags]
+    def models_of(self, ids: frozenset[str], *, params: Mapping[str, str]) -> list[tuple[str, str]]:
+        """Model ids and sha256 of weights of all that were trained on exactly these samples, the newest first.
+
+        Args:
+            params: what is recorded with the model, under dotted names.
+        """
+        models = [
+            model
+            for own, group in self.groups
+            if own == ids
+            for model in group
+            if DIGEST_TAG in model.tags and params.items() <= model.params.items()
+        ]
         newest_first = sorted(models, key=lambda model: (-model.creation_timestamp, model.model_id))
         return [(model.model_id, model.tags[DIGEST_TAG]) for model in newest_first]
 

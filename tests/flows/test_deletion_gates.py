@@ -108,3 +108,22 @@ def test_a_model_that_was_trained_on_other_samples_is_no_reference(served):
     request = served.ask(*forget_set(served)[1:])
     run(served)
     assert not [gate for gate in served.evidence(request).gates if gate.name.startswith("reference")]
+
+
+def test_a_model_that_was_trained_with_other_settings_is_no_reference(served):
+    asked = forget_set(served)
+    path = served.root / "params.yaml"
+    path.write_text(path.read_text().replace("learning_rate: 0.05", "learning_rate: 0.04"))
+    request = served.ask(*asked)
+    run(served)
+    assert not [gate for gate in served.evidence(request).gates if gate.name.startswith("reference")]
+
+
+def test_a_model_that_a_deletion_retrained_and_refused_is_no_reference(served, failing, monkeypatch):
+    failing(retrained=True)
+    request = served.ask(*served.training_ids[:2])
+    with pytest.raises(MethodsExhaustedError):
+        run(served)
+    monkeypatch.setattr(verification, "judge", judge)
+    assert run(served) == "1 done, 0 rejected, 2 unlearned"
+    assert not [gate for gate in served.evidence(request).gates if gate.name.startswith("reference")]
