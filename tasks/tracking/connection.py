@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import urllib.error
 import urllib.request
@@ -157,8 +158,16 @@ def connect(config: TrackingConfig, *, root: Path, ui: str = LOCAL_UI) -> Connec
     # Several processes that create one database at once all fail in its migration.
     with FileLock(lock_path):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        experiment_id = _experiment(client, config.experiment, location)
-        _describe_experiment(client, experiment_id)
+        try:
+            experiment_id = _experiment(client, config.experiment, location)
+            _describe_experiment(client, experiment_id)
+        except MlflowException as error:
+            if not is_code(error, "UNAUTHENTICATED", "PERMISSION_DENIED"):
+                raise
+            raise TrackingError(
+                f"the MLflow server {without_credentials(uri)} refuses access ({error.error_code}); name an account "
+                "that may write the experiment in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+            ) from None
     return Connection(client, uri, experiment_id, lock_path, uri.rstrip("/") if uri.startswith("http") else ui)
 
 
@@ -214,17 +223,23 @@ def _describe_experiment(client: MlflowClient, experiment_id: str) -> None:
 
 
 def _check_answers(uri: str) -> None:
-    # MLflow's own client retries for minutes before it says so.
+    # MLflow's own client retries for minutes before it says so. The path is open to all, and urllib reads no accounts.
+    address = without_credentials(uri)
     try:
-        urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=20).close()
+        urllib.request.urlopen(f"{address.rstrip('/')}/health", timeout=20).close()
     except urllib.error.HTTPError:
         return
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise TrackingError(
-            f"MLFLOW_TRACKING_URI = {uri!r}: no server answers ({reason}); start it with `qunlearn up`, "
+            f"MLFLOW_TRACKING_URI = {address!r}: no server answers ({reason}); start it with `qunlearn up`, "
             "or unset the variable to use the local database"
         ) from None
+
+
+def without_credentials(text: str) -> str:
+    """The text without the accounts and passwords that addresses in it may have."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def is_code(error: MlflowException, *codes: str) -> bool:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import DBAPIError
 
-from tasks.tracking.connection import TrackingError, is_code
+from tasks.tracking.connection import TrackingError, is_code, without_credentials
 
 AGAIN = "make room, mend permissions or start the server again, then run this again: it goes on"
-CREDENTIALS = re.compile(r"//[^/@\s]*@")
 
 
 class OutageError(TrackingError):
@@ -43,4 +41,4 @@ def _reason(error: MlflowException | DBAPIError) -> str:
     line = next(iter(str(error).splitlines()), "no reason given")
     if line.startswith("API request to "):
         return "its server does not answer"
-    return CREDENTIALS.sub("//", line)[:200]
+    return without_credentials(line)[:200]
