@@ -16,7 +16,6 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from deletion_project import Served, plain_steps
+from forks import ended, fork
 from prefect.logging import disable_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -55,28 +55,15 @@ class Scene:
         return self.root.with_name("asked")
 
     def fork(self, role: str, act: Callable[[], None]) -> None:
-        sys.stdout.flush()
-        pid = os.fork()
-        if pid:
-            self.pids[pid] = role
-            return
-        code = 1
-        try:
-            act()
-            code = 0
-        finally:
-            if code:
-                traceback.print_exc()
-            sys.stderr.flush()
-            os._exit(code)
+        self.pids[fork(act)] = role
 
     def wait(self, role: str) -> None:
         """Wait for all with this role; each must end well."""
         for pid in [pid for pid, its_role in self.pids.items() if its_role == role]:
-            _, status = os.waitpid(pid, 0)
+            code = ended(pid)
             del self.pids[pid]
-            if os.waitstatus_to_exitcode(status) != 0:
-                raise SystemExit(f"a {role} ended with {os.waitstatus_to_exitcode(status)}")
+            if code:
+                raise SystemExit(f"a {role} ended with {code}")
 
     def record(self, what: str, line: object) -> None:
         """What a process believes to have done; a single write, so that lines do not mix."""

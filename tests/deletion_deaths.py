@@ -31,10 +31,10 @@ from pathlib import Path
 from typing import Any
 
 from deletion_acts import Acts
-from deletion_forks import OWN, PATIENCE, StoryError, ended, fork, forked
 from deletion_look import look
 from deletion_project import copied, plain_steps
 from deletion_reader import Reader
+from forks import OWN, PATIENCE, StoryError, ended, fork, forked
 from prefect.logging import disable_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 

@@ -14,11 +14,12 @@ import random
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
+
+from forks import ended, fork
 
 from qunlearn.deletion.ledger import Asked, Batch, BusyError, Ledger, LostClaimError, Outcome, State, Worker
 
@@ -52,28 +53,19 @@ class Stage:
         return self.root / "asked"
 
     def fork(self, role: Callable[[Stage], None]) -> None:
-        pid = os.fork()
-        if pid:
-            self.pids[pid] = role
-            return
-        code = 1
-        try:
+        def act() -> None:
             os.read(self.begin, 1)
             role(self)
-            code = 0
-        finally:
-            if code:
-                traceback.print_exc()
-            sys.stderr.flush()
-            os._exit(code)
+
+        self.pids[fork(act)] = role
 
     def wait(self, role: Callable[[Stage], None], *, end: int = 0) -> None:
         """Wait for all with this role; each must end with this exit code, or by this signal where it is negative."""
         for pid in [pid for pid, its_role in self.pids.items() if its_role is role]:
-            _, status = os.waitpid(pid, 0)
+            code = ended(pid)
             del self.pids[pid]
-            if os.waitstatus_to_exitcode(status) != end:
-                raise SystemExit(f"{role} ended with status {status}")
+            if code != end:
+                raise SystemExit(f"{role} ended with {code}")
 
     def strike(self, draw: random.Random, number: int) -> None:
         """Kill a worker and let another begin in its place; every third one is stopped for longer than its lease."""

@@ -1,4 +1,4 @@
-"""Processes of a story: forked, waited for, killed."""
+"""Processes of a test: forked, waited for, killed."""
 
 from __future__ import annotations
 
