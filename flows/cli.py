@@ -116,7 +116,7 @@ def up(
         announce=lambda name: typer.echo(f"starting {name} ...", err=True),
     )
     _print_states(states, params.tracking.experiment)
-    if {state.name: state for state in states}["mlflow"].state != "up":
+    if {state.name: state for state in states}["mlflow"].state == "elsewhere":
         typer.echo("MLflow was not started: the tracking URI names a server elsewhere.")
     typer.echo("Deletion requests: `qunlearn request add`, or submit-request among Prefect's deployments.")
     typer.echo("The model that they are for: `qunlearn release`.")
@@ -130,11 +130,12 @@ def status(params_file: ParamsFile = DEFAULT_PARAMS) -> None:
     from flows.overdue import overdue_lines
 
     root = params_file.resolve().parent
-    states = servers.status(root)
-    _print_states(states, _experiment(params_file) if any(state.state == "up" for state in states) else None)
+    params = _usable_params(params_file)
+    states = servers.status(root, params)
+    _print_states(states, None if params is None else params.tracking.experiment)
     for line in overdue_lines(root):
         typer.echo(line)
-    if any(state.state != "up" for state in states):
+    if any(state.state not in ("up", "elsewhere") for state in states):
         raise typer.Exit(1)
 
 
@@ -227,12 +228,12 @@ def _params(params_file: Path) -> Params:
     return load(params_file)
 
 
-def _experiment(params_file: Path) -> str | None:
-    """The experiment's name; None where the parameters cannot be used, which is no reason not to tell who answers."""
+def _usable_params(params_file: Path) -> Params | None:
+    """None where the parameters cannot be used, which is no reason not to tell who answers."""
     from qunlearn.config import ConfigError
 
     try:
-        return _params(params_file).tracking.experiment
+        return _params(params_file)
     except ConfigError:
         return None
 

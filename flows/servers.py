@@ -29,6 +29,7 @@ from flows.services import (
     create_store,
     folder,
     get_json,
+    is_remote,
     port_of,
     record,
     services_of,
@@ -40,7 +41,7 @@ __all__ = ["LIMIT", "ServerError", "State", "down", "folder", "prefect_api", "pr
 
 @dataclass(frozen=True)
 class State:
-    """What `status` says of one server: state is `up`, `not answering` or `down`."""
+    """What `status` says of one server: state is `up`, `not answering`, `down`, or `elsewhere` (not run here)."""
 
     name: str
     state: str
@@ -117,18 +118,23 @@ def up(
             for process in reversed(began):
                 processes.stop(process)
             raise
-    return status(root)
+    return status(root, params)
 
 
-def status(root: Path) -> list[State]:
-    """The state of each server, without changing any."""
+def status(root: Path, params: Params | None = None) -> list[State]:
+    """The state of each server, without changing any.
+
+    Args:
+        params: tell whether MLflow is a server elsewhere; without them it is taken for one of ours.
+    """
     root = root.resolve()
     states = []
     for name, answers in ANSWERS.items():
         process = record(root, name)
         log = folder(root) / f"{name}.log"
         if process is None or not process.alive():
-            states.append(State(name, "down", "", None, log))
+            elsewhere = name == "mlflow" and params is not None and is_remote(params)
+            states.append(State(name, "elsewhere" if elsewhere else "down", "", None, log))
             continue
         state = "up" if answers(process) else "not answering"
         states.append(State(name, state, process.url, process.pid, log))

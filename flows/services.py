@@ -134,7 +134,7 @@ def services_of(
             restarts=True,
         ),
     ]
-    if not _is_remote(params):
+    if not is_remote(params):
         command = _mlflow_command(root, params, mlflow)
         services.insert(0, Service("mlflow", command, _mlflow_environment(root), mlflow, _mlflow_answers))
     return services
@@ -154,7 +154,8 @@ def _tracking_uri(params: Params) -> str:
     return params.tracking.uri if given.startswith("http") else given or params.tracking.uri
 
 
-def _is_remote(params: Params) -> bool:
+def is_remote(params: Params) -> bool:
+    """Whether MLflow is a server elsewhere, which is not started here."""
     return _tracking_uri(params).startswith("http")
 
 

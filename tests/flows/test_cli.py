@@ -97,7 +97,7 @@ def test_status_names_the_page_of_each_server_that_answers(project, run, monkeyp
     (project / "params.yaml").write_text(content)
     names = ("mlflow", "prefect", "deletion")
     up = [servers.State(name, "up", f"http://127.0.0.1:{port}", port, project) for port, name in enumerate(names, 1)]
-    monkeypatch.setattr(servers, "status", lambda _root: up)
+    monkeypatch.setattr(servers, "status", lambda _root, _params: up)
     monkeypatch.setattr(services, "landing_page", lambda url, experiment: f"{url}/{experiment}")
     code, out, _ = run("status")
     shown = {line.split()[0]: line.split()[2].removeprefix("http://127.0.0.1:") for line in out.splitlines()}
@@ -115,7 +115,7 @@ def test_status_names_overdue_requests_whether_or_not_servers_run(project, run, 
     assert (code, err) == (1, "")
     assert out.splitlines()[3:] == ["1 request is overdue:", f"  {request.id}  received    due 2020-01-31"]
     up = [servers.State("prefect", "up", "http://127.0.0.1:2", 2, project)]
-    monkeypatch.setattr(servers, "status", lambda _root: up)
+    monkeypatch.setattr(servers, "status", lambda _root, _params: up)
     assert run("status")[0] == 0
 
 

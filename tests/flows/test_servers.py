@@ -15,7 +15,7 @@ from flows import processes, servers, services
 from flows.processes import Process
 from flows.servers import ServerError
 from flows.services import Service, get_json
-from qunlearn.config import Params
+from qunlearn.config import Params, TrackingConfig
 
 SERVER = """
 import http.server, sys
@@ -245,6 +245,12 @@ def test_mlflow_serves_the_store_of_the_stages_and_no_bytes(tmp_path, params, mo
 def test_a_database_in_the_environment_is_what_mlflow_serves(tmp_path, params, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////elsewhere/mlflow.db")
     assert "sqlite:////elsewhere/mlflow.db" in built(tmp_path, params)["mlflow"].command
+
+
+def test_a_tracking_server_elsewhere_is_not_said_to_be_down(tmp_path, params):
+    remote = params.model_copy(update={"tracking": TrackingConfig(uri="http://127.0.0.1:9")})
+    assert {one.name: one.state for one in servers.status(tmp_path, remote)} == {**ALL_DOWN, "mlflow": "elsewhere"}
+    assert {one.name: one.state for one in servers.status(tmp_path, params)} == ALL_DOWN
 
 
 def test_a_tracking_server_elsewhere_needs_none_here(tmp_path, params, monkeypatch):
