@@ -14,6 +14,7 @@ import psutil
 import pytest
 import yaml
 from prefect.logging import disable_run_logger
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import refresh_benchmark as module
 from flows.holding import HeldError, lock, served_model
@@ -23,6 +24,13 @@ from qunlearn.config import ConfigError
 PARAMS = "data: {source: digits}\nsplit: {scenario: {kind: random, fraction: 0.1}}\nseeds: [0]\nunlearn: {oeu: {}}\n"
 WRITE = "open('made.txt', 'w').write('1')"
 UNCHANGED, CHANGED = "dvc.lock is unchanged: nothing to commit", "dvc.lock has changed: "
+
+
+@pytest.fixture(autouse=True)
+def without_server():
+    """Also where other tests of this process have one."""
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        yield
 
 
 @pytest.fixture

@@ -33,6 +33,13 @@ class Client:
             raise ObjectNotFound(Exception(name))
 
 
+@pytest.fixture(autouse=True)
+def without_server():
+    """Also where other tests of this process have one."""
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        yield
+
+
 def test_whoever_has_the_turn_keeps_others_away_and_gives_it_back(tmp_path):
     with in_turn(tmp_path), pytest.raises(Timeout):
         lock(tmp_path).acquire(timeout=0)
