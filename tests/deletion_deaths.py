@@ -111,7 +111,9 @@ class Story:
                 while BEGUN not in log.read_text() and process.poll() is None:
                     time.sleep(0.02)
                 time.sleep(seconds)
-                process.kill()
+                # With its temporary Prefect server, as where the computer fails: it would go on, and lock the database
+                # that the next one needs.
+                os.killpg(process.pid, signal.SIGKILL)
                 if process.wait() != -signal.SIGKILL:
                     raise StoryError(f"the program had ended before it could be killed: {log.read_text()[-2000:]}")
                 died.append(f"{seconds} s")

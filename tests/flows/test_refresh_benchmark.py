@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from prefect.context import root_settings_context
 from prefect.logging import disable_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -27,8 +28,9 @@ UNCHANGED, CHANGED = "dvc.lock is unchanged: nothing to commit", "dvc.lock has c
 
 
 @pytest.fixture(autouse=True)
-def without_server():
-    """Also where other tests of this process have one."""
+def without_server(monkeypatch):
+    """Also where other tests of this process have one, and in threads."""
+    monkeypatch.setattr("prefect.context.GLOBAL_SETTINGS_CONTEXT", root_settings_context())
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
         yield
 

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from filelock import Timeout
+from prefect.context import root_settings_context
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import disable_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -34,8 +35,9 @@ class Client:
 
 
 @pytest.fixture(autouse=True)
-def without_server():
-    """Also where other tests of this process have one."""
+def without_server(monkeypatch):
+    """Also where other tests of this process have one, and in threads."""
+    monkeypatch.setattr("prefect.context.GLOBAL_SETTINGS_CONTEXT", root_settings_context())
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
         yield
 
