@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    import postgres_server
     from playwright.sync_api import Browser
 
 # Before PyTorch is imported, here and in the processes that tests start.
@@ -36,3 +37,22 @@ def browser() -> Iterator[Browser]:
         opened = playwright.chromium.launch(executable_path=path, args=options, timeout=PATIENCE)
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def only_this_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No variable of the environment leads to other stores or keys."""
+    for name in ("MLFLOW_TRACKING_URI", "QUNLEARN_KEY", "QUNLEARN_LEDGER_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgres_server.Server]:
+    """A PostgreSQL server."""
+    import postgres_server
+
+    binaries = postgres_server.find()
+    if binaries is None:
+        pytest.skip(postgres_server.MISSING)
+    with postgres_server.running(binaries) as server:
+        yield server

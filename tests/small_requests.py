@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from PIL import Image
 from qunlearn.config import ImageFolderSource, TrackingConfig
 from qunlearn.data import imageset, sources
 from qunlearn.data.imageset import ImageSet, Meta
+from qunlearn.deletion.ledger import Ledger
+from qunlearn.deletion.names import IntakeError
+from tasks.intake import Submitted, submit
 
 COUNT = 24
 IDS = tuple(f"{'test' if n % 4 == 3 else 'train'}-{n:06d}-{n:012x}" for n in range(COUNT))
@@ -21,6 +25,7 @@ CLASSES = ("cat", "dog", "owl")
 """Image n is of class n modulo 3."""
 COARSE = ("wild", "pet")
 PET = (1, 1, 0)
+PERSON = "jane.doe@example.org"
 GONE = "train-000099-0000000000aa"
 """A sample that an old model was trained on, and that is not among the images any more."""
 ERASED = "train-000077-0000000000bb"
@@ -115,3 +120,22 @@ def _checkpoint(folder: Path, ids: tuple[str, ...]) -> Path:
 
 def _digest(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
+
+
+def ask(root: Path, **named: Any) -> Submitted:
+    return submit(root / "params.yaml", **named)
+
+
+def samples(root: Path, **named: Any) -> set[str]:
+    return set(ask(root, **named).request.asked.samples)
+
+
+def refusal(root: Path, **named: Any) -> str:
+    """Why it is refused; nothing is written then."""
+    ledger = root / ".qunlearn" / "ledger.db"
+    before = len(Ledger.open(root=root).requests()) if ledger.exists() else None
+    with pytest.raises(IntakeError) as error:
+        ask(root, **named)
+    assert (len(Ledger.open(root=root).requests()) if ledger.exists() else None) == before
+    assert "jane" not in str(error.value)
+    return str(error.value)

@@ -13,16 +13,6 @@ import pytest
 from qunlearn.deletion.ledger import Asked, Ledger
 
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[postgres_server.Server]:
-    """A PostgreSQL server."""
-    binaries = postgres_server.find()
-    if binaries is None:
-        pytest.skip(postgres_server.MISSING)
-    with postgres_server.running(binaries) as server:
-        yield server
-
-
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """An empty folder, in memory where the system has such a place: every change of a ledger waits for the disk."""

@@ -11,7 +11,6 @@ import tarfile
 import time
 from pathlib import Path
 
-import postgres_server
 import pytest
 from deletion_project import git
 from mlflow.store.model_registry.sqlalchemy_store import SqlAlchemyStore as RegistryDatabase
@@ -230,16 +229,6 @@ def test_what_cannot_be_backed_up_is_an_error(served, tmp_path):
     assert script("backup", served.root, tmp_path / "backup").returncode != 0  # no ledger yet
     back_up_with_a_ledger(served, tmp_path / "again")
     assert "exists" in script("backup", served.root, tmp_path / "again" / "backup").stderr
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    """A PostgreSQL server; of a wider scope than `plainly`, whose folder for temporary files is closed to its user."""
-    binaries = postgres_server.find()
-    if binaries is None or shutil.which("pg_dump") is None:
-        pytest.skip(postgres_server.MISSING)
-    with postgres_server.running(binaries) as server:
-        yield server
 
 
 @pytest.mark.servers

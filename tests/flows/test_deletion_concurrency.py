@@ -7,12 +7,10 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import deletion_project
-import postgres_server
 import pytest
 from deletion_project import Served, git
 
@@ -22,15 +20,6 @@ pytestmark = pytest.mark.slow
 
 WRITERS, REQUESTS, WORKERS = 8, 2, 4
 TESTS = Path(__file__).parents[1]
-
-
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[postgres_server.Server]:
-    binaries = postgres_server.find()
-    if binaries is None:
-        pytest.skip(postgres_server.MISSING)
-    with postgres_server.running(binaries) as server:
-        yield server
 
 
 @pytest.fixture

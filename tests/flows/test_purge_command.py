@@ -10,12 +10,10 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-import typer
 from filelock import FileLock
 from purge_project import Project, copied
 
 from flows import cli
-from flows.commands import purge as command
 from flows.services import folder
 from qunlearn.deletion.ledger import Asked, Ledger, State, Worker
 from tasks.purge_notes import Notes
@@ -39,11 +37,6 @@ def erased(tmp_path, monkeypatch) -> Project:
 @pytest.fixture
 def run(erased, monkeypatch, capsys):
     """Runs `qunlearn purge` in this process: (exit code, stdout, stderr)."""
-    above = typer.Typer()
-    above.add_typer(command.app, name="purge")
-    above.command("other")(lambda: None)
-    monkeypatch.setattr(cli, "app", above)
-
     def runner(*arguments: str) -> tuple[int, str, str]:
         words = ["qunlearn", "purge", *arguments, "--params", str(erased.root / "params.yaml")]
         monkeypatch.setattr(sys, "argv", words)

@@ -23,10 +23,7 @@ from qunlearn.deletion.ledger import Ledger, Outcome, State, Worker
 PERSON = "jane.doe@example.org"
 
 
-@pytest.fixture(autouse=True)
-def _only_this_project(monkeypatch):
-    for name in ("MLFLOW_TRACKING_URI", "QUNLEARN_KEY", "QUNLEARN_LEDGER_URL"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("only_this_project")
 
 
 @pytest.fixture

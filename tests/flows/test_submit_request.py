@@ -28,10 +28,7 @@ PERSON = "jane.doe@example.org"
 HASH = "0123456789abcdef" * 4
 
 
-@pytest.fixture(autouse=True)
-def _only_this_project(monkeypatch):
-    for name in ("MLFLOW_TRACKING_URI", "QUNLEARN_KEY", "QUNLEARN_LEDGER_URL"):
-        monkeypatch.delenv(name, raising=False)
+pytestmark = pytest.mark.usefixtures("only_this_project")
 
 
 @pytest.fixture

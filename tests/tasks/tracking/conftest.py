@@ -7,6 +7,7 @@ import pytest
 
 from qunlearn.config import TrackingConfig
 from tasks.tracking import Store
+from tasks.tracking.erasure import stored_models
 from tasks.tracking.run import SETTINGS_TAG
 
 
@@ -71,3 +72,15 @@ def make_cell(store, unique, checkpoint):
         return where.find_cell(mark)
 
     return make
+
+
+@pytest.fixture
+def connection(project):
+    return project.store.connection
+
+
+@pytest.fixture
+def found(project, connection):
+    """Role -> what is recorded of the model."""
+    roles = {model_id: role for role, model_id in project.models.items()}
+    return {roles[model.id]: model for model in stored_models(connection, frozenset(project.gone))}

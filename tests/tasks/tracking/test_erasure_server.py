@@ -10,17 +10,17 @@ import urllib.request
 from urllib.error import URLError
 
 import pytest
+from purge_store import MARK
 
 from qunlearn.config import TrackingConfig
 from qunlearn.deletion.traces import Traces
 from tasks.tracking import Store
-from tasks.tracking.erasure import Mark, custody, erase, files_of, quarantine, stored_models, traces_in_models
+from tasks.tracking.erasure import custody, erase, files_of, quarantine, stored_models, traces_in_models
 from tasks.tracking.run_artifacts import ownerless, remove_ownerless, remove_run_file, run_files
 
 pytestmark = pytest.mark.servers
 
 SAMPLE = "all-000001-abc"
-MARK = Mark("2026-11-21T03:00:00+00:00", "deletion b-0123456789abcdef")
 
 
 @pytest.fixture(scope="module")
