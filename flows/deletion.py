@@ -20,8 +20,7 @@ from flows.plain_logs import plain_logs
 from flows.turns import in_turn
 from qunlearn.config import load
 from qunlearn.deletion import states
-from qunlearn.deletion.journal import CHECK_IT
-from qunlearn.deletion.ledger import Ledger, LedgerError
+from qunlearn.deletion.ledger import Ledger
 
 MOST_ATTEMPTS = 3
 """Times that one run begins anew when the champion was changed under it."""
@@ -54,11 +53,10 @@ def _waiting(root: Path) -> bool:
     """Whether any request is neither completed nor rejected.
 
     Raises:
-        LedgerError: the ledger was changed from outside: whoever set a request to `completed` there would be obeyed.
+        LedgerError: the ledger was changed from outside.
     """
     ledger = Ledger.open(root=root)
-    if (fault := ledger.verify()) is not None:
-        raise LedgerError(f"the ledger was changed from outside, so nothing is carried out: {fault}; {CHECK_IT}")
+    ledger.check_intact()
     open_states = [state for state in states.State if state not in states.FINAL]
     return bool(ledger.requests(states=open_states))
 

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 
 from qunlearn.deletion import journal, replay, rows
 from qunlearn.deletion.chain import Fault
+from qunlearn.deletion.journal import CHECK_IT
 from qunlearn.deletion.ledger_database import Database
-from qunlearn.deletion.records import Batch, Event, Request, check_request_id
+from qunlearn.deletion.records import Batch, Event, LedgerError, Request, check_request_id
 from qunlearn.deletion.states import FINAL, State
 
 
@@ -65,6 +66,15 @@ class LedgerReading:
         with self._database.read() as connection:
             found = journal.head(connection)
         return found["number"], found["hash"]
+
+    def check_intact(self) -> None:
+        """Refuse a ledger in which `verify` finds a fault: whoever set a request to `completed` there would be obeyed.
+
+        Raises:
+            LedgerError: naming the fault.
+        """
+        if (fault := self.verify()) is not None:
+            raise LedgerError(f"the ledger was changed from outside, so nothing is carried out: {fault}; {CHECK_IT}")
 
     def verify(self) -> Fault | None:
         """The first thing that is wrong with the ledger, or None.

@@ -37,6 +37,7 @@ def erased(tmp_path, monkeypatch) -> Project:
 @pytest.fixture
 def run(erased, monkeypatch, capsys):
     """Runs `qunlearn purge` in this process: (exit code, stdout, stderr)."""
+
     def runner(*arguments: str) -> tuple[int, str, str]:
         words = ["qunlearn", "purge", *arguments, "--params", str(erased.root / "params.yaml")]
         monkeypatch.setattr(sys, "argv", words)
