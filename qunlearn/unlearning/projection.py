@@ -6,7 +6,7 @@ the residual that is promised. Vectors keep their own dtype.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +20,8 @@ RANK_TOLERANCE = 1e-14
 """Reference vectors whose normalised Gram matrix has an eigenvalue below this count as dependent."""
 CHUNK = 2**18
 """Coordinates widened to float64 at a time: 2 MB, so that the few operands stay in a processor's cache."""
+LINE = 8
+"""Numbers of float64 in a cache line of 64 bytes."""
 
 
 def block_grams(rows: Sequence[Tensor], blocks: Sequence[slice], *, metric: Tensor | None = None) -> Tensor:
@@ -41,11 +43,12 @@ def _products(
     """<rows[i], rows[j]> for each pair (i, j) within each block, float64 [blocks, pairs]."""
     table: list[Tensor] = []
     counts: list[int] = []
+    memory = _wide_memory(len(rows), blocks, rows[0].device)
     for block in blocks:
         chunks = list(_chunks(block))
         counts.append(len(chunks))
         for chunk in chunks:
-            wide = [row[chunk].double() for row in rows]
+            wide = _widened(memory, rows, chunk)
             left = wide if metric is None else [row * metric[chunk] for row in wide]
             table += [torch.dot(left[i], wide[j]) for i, j in pairs]
     return _by_block(table, counts, pairs=len(pairs))
@@ -60,6 +63,21 @@ def _by_block(products: Sequence[Tensor], counts: Sequence[int], *, pairs: int) 
 def _chunks(block: slice) -> Iterator[slice]:
     for start in range(block.start, block.stop, CHUNK):
         yield slice(start, min(start + CHUNK, block.stop))
+
+
+def _wide_memory(rows: int, blocks: Sequence[slice], device: torch.device) -> Tensor:
+    """float64 [rows, at least the longest chunk], which every chunk is written to: new memory costs more than the sums.
+
+    Rows begin at whole cache lines, so that the order of a sum, and with it its last bit, does not depend on the row.
+    """
+    longest = min(CHUNK, max((block.stop - block.start for block in blocks), default=0))
+    return torch.empty(rows, -(-longest // LINE) * LINE, dtype=torch.float64, device=device)
+
+
+def _widened(memory: Iterable[Tensor], rows: Iterable[Tensor], chunk: slice) -> list[Tensor]:
+    """A chunk of each of `rows` in float64, in `memory`: good until the next chunk."""
+    length = chunk.stop - chunk.start
+    return [wide[:length].copy_(row[chunk]) for wide, row in zip(memory, rows, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -156,14 +174,15 @@ def _subtract(
     plain: list[Tensor] = []
     weighed: list[Tensor] = []
     counts: list[int] = []
+    *memory, scratch = _wide_memory(2 + len(references), blocks, vector.device)
     for c, block in zip(coefficients.expand(len(blocks), -1), blocks, strict=True):
         chunks = list(_chunks(block))
         counts.append(len(chunks))
         for chunk in chunks:
-            wide = references[:, chunk].double()
-            rounded = torch.addmv(vector[chunk].double(), wide.T, c, alpha=-1.0)
-            left[chunk] = rounded
-            rounded.copy_(left[chunk])
+            rounded, *wide = _widened(memory, (vector, *references), chunk)
+            for row, factor in zip(wide, c, strict=True):
+                rounded.sub_(torch.mul(row, factor, out=scratch[: len(row)]))
+            rounded.copy_(left[chunk].copy_(rounded))
             plain += [torch.dot(rounded, row) for row in (rounded, *wide)]
             if metric is not None:
                 scaled = rounded * metric[chunk]
