@@ -17,6 +17,7 @@ setup: $(STAMP)
 # CPU=1 leaves out the CUDA libraries: see "CPU-only install" in README.md.
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, {sys.executable} is {sys.version.split()[0]}; name another: make PYTHON=/path/to/python3.11")'
+	@test -x $(BIN)/python || $(PYTHON) -c 'import shutil, sys; free = shutil.disk_usage(".").free / 2**30; sys.exit(f"{free:.1f} GB free on the disk of $(CURDIR); the installed packages alone take 7 GB: make room, or see \"CPU-only install\" in README.md" if free < $(if $(CPU),0,7) else 0)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the locked packages into $(VENV) ..."
 	@grep -vE '$(if $(CPU),^(nvidia-|cuda-|triton),^$$)' requirements.lock > $(VENV)/requirements.txt
