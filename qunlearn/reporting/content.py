@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from qunlearn.evaluation.summary import ORIGINAL
 from qunlearn.evaluation.verdict import MINIMUM_SEEDS, VERDICTS
 from qunlearn.reporting.source import DASH, TIMES, Phrase, Piece, Value, joined, listed, pieces, plain, pointer
 from qunlearn.reporting.study import Evaluation as Evaluation
@@ -22,6 +23,9 @@ MEANINGS = {
     "inconclusive": "the seeds do not decide",
 }
 """The verdicts in words."""
+
+TIE = 1e-9
+"""Average gaps that differ by less, in points, are equal."""
 
 ENOUGH_SEEDS = 12
 """With so many, a method like retraining is nearly always `within`."""
@@ -172,7 +176,7 @@ def _cell(study: Study, model: Model, column: Column, best: set[str]) -> Cell:
 def closest(study: Study) -> Model | None:
     """The method with the smallest average gap; an oracle only where there are no others."""
     rivals = [model for model in study.methods if not model.oracle] or study.methods
-    return min(rivals, key=lambda model: float(model.row["mean"]["average_gap"]), default=None)
+    return min(rivals, key=_gap, default=None)
 
 
 def finding(study: Study) -> list[Piece]:
@@ -180,7 +184,10 @@ def finding(study: Study) -> list[Piece]:
     model = closest(study)
     if model is None:
         return ["No unlearning method was run; the page shows the original and the retrained model."]
-    gap = [*model.named, " comes closest, with an average gap of ", *_points(study, model), "."]
+    tied = [m for m in study.methods if m.oracle == model.oracle and abs(_gap(m) - _gap(model)) < TIE]
+    verb = "comes" if len(tied) == 1 else "come"
+    gap = [*listed([m.named for m in tied]), f" {verb} closest, with an average gap of ", *_points(study, model), "."]
+    gap += _untouched(study, model)
     gap += _better_oracle(study, model)
     if not any(_decided(m) for m in study.methods):
         return [f"Fewer than {MINIMUM_SEEDS} seeds were run, so no verdict is given. ", *gap]
@@ -211,10 +218,22 @@ def _points(study: Study, model: Model) -> list[Piece]:
     return [*pieces(phrase(study.mean(model, "average_gap"))), " points", *tail]
 
 
+def _gap(model: Model) -> float:
+    return float(model.row["mean"]["average_gap"])
+
+
+def _untouched(study: Study, model: Model) -> list[Piece]:
+    """A sentence where not to unlearn at all comes as close: the smallest of many gaps looks like success."""
+    original = next((m for m in study.models if m.name == ORIGINAL), None)
+    if original is None or _gap(original) > _gap(model) + TIE:
+        return []
+    own = pieces(phrase(study.mean(original, "average_gap")))
+    return [" The untouched original is no further away, with ", *own, " points: unlearning brought nothing nearer."]
+
+
 def _better_oracle(study: Study, model: Model) -> list[Piece]:
     """A sentence on methods that come closer only by knowing the solution."""
-    own = model.row["mean"]["average_gap"]
-    closer = [m.named for m in study.methods if m.oracle and m.row["mean"]["average_gap"] < own]
+    closer = [m.named for m in study.methods if m.oracle and _gap(m) < _gap(model)]
     if not closer:
         return []
     verb, whose = ("come", "their") if len(closer) > 1 else ("comes", "its")

@@ -103,6 +103,20 @@ def test_finding_names_the_methods_within_and_the_closest(changed):
     assert "oeu comes closest" in finding(changed)
 
 
+def test_finding_says_where_not_to_unlearn_comes_as_close(changed):
+    assert "untouched original" not in finding(changed)
+    gap = row_of(changed, "oeu")["mean"]["average_gap"]
+    for nearer in (gap, gap - 0.5):
+        row_of(changed, "original")["mean"]["average_gap"] = nearer
+        assert "The untouched original is no further away, with" in finding(changed)
+
+
+def test_finding_names_all_that_share_the_first_place(changed):
+    row_of(changed, "qmul")["mean"]["average_gap"] = row_of(changed, "oeu")["mean"]["average_gap"]
+
+    assert "qmul and oeu come closest" in finding(changed)
+
+
 def test_finding_never_claims_success_where_there_is_none(evaluation, one_seed):
     assert not [model for model in Study(evaluation).methods if model.verdict == "within"]
     assert finding(evaluation).startswith("No method is within")
