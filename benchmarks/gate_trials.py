@@ -20,6 +20,8 @@ from qunlearn.training import train
 
 SIZES = (1, 5, 20, 30, 100, 300)
 CLASSES = 10
+SPREAD = 1.5
+"""Standard deviation of the log-odds of a simulated sample's true class."""
 
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 Trial = tuple[Readings, Readings, Readings]
@@ -32,7 +34,7 @@ def simulated(size: int, *, auc: float, seed: int) -> Trial:
     counts = {"forget": size, "retain": 140, "validation": 140, "test": 360}
     labels = {name: generator.integers(CLASSES, size=count) for name, count in counts.items()}
     difficulty = {name: generator.normal(size=count) for name, count in counts.items()}
-    lead = 2**0.5 * float(norm.ppf(auc))
+    lead = _lead(auc)
 
     def network(*trained: str) -> Readings:
         logits = {}
@@ -41,10 +43,25 @@ def simulated(size: int, *, auc: float, seed: int) -> Trial:
             logits[name] = generator.normal(scale=0.3, size=(len(truth), CLASSES))
             own = np.arange(len(truth)), truth
             logits[name][own] = -np.inf
-            logits[name][own] = np.log(np.exp(logits[name]).sum(axis=1)) + 4.0 + 1.5 * ahead
+            logits[name][own] = np.log(np.exp(logits[name]).sum(axis=1)) + 4.0 + SPREAD * ahead
         return Readings(logits, labels)
 
     return network("forget", "retain"), network("retain"), network("retain")
+
+
+def over_forgotten(unseen: Readings, *, auc: float) -> Readings:
+    """A simulated model that never saw the samples, made so unsure of them that they win only `auc` of the pairs.
+
+    Samples that are so hard by nature look the same to a model that is as it should be.
+    """
+    forget, labels = unseen.logits["forget"].copy(), unseen.labels["forget"]
+    forget[np.arange(len(labels)), labels] += SPREAD * _lead(auc)
+    return Readings({**unseen.logits, "forget": forget}, unseen.labels)
+
+
+def _lead(auc: float) -> float:
+    """Distance of two normal laws, in standard deviations, such that the upper one wins `auc` of the pairs."""
+    return 2**0.5 * float(norm.ppf(auc))
 
 
 @dataclass(frozen=True)

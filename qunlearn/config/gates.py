@@ -19,7 +19,8 @@ class GatesConfig(Strict):
     that differs a little from the training images, which thousands of samples show of any model."""
     auc_low: float = Field(default=0.4, ge=0.0, le=0.5)
     """The interval of the membership AUC must reach up to this: forgotten images that are conspicuously strange to the
-    model can be told apart as well. 0 turns the gate off; the warning stays."""
+    model can be told apart as well. Of few images, their AUC must not be below what images of this AUC reach in all but
+    2.5 of 100 cases. 0 turns the gate off; the warning stays."""
     class_accuracy: float | None = Field(default=None, ge=0.0, le=100.0)
     """The interval of the accuracy on each class that is forgotten whole must reach down to this, in percent; null
     takes chance, 100 / number of classes."""

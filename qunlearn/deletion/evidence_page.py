@@ -63,6 +63,7 @@ def render(signed: Signed) -> str:
         change=words.change,
         moment=words.moment,
         counted=words.counted,
+        forgetting=words.forgetting,
     )
     document = signed.document
     return environment.get_template("evidence.html").render(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from qunlearn.deletion.evidence import Document, Estimate, Metric
+from qunlearn.deletion.gates import HARM
 
 MINUS = "\N{MINUS SIGN}"
 TITLES = {
@@ -69,9 +70,20 @@ def counted(count: int, noun: str) -> str:
 
 
 def gates_met(document: Document) -> str:
-    """How many gates the new model meets, and how many of those results say something; empty without gates."""
+    """How many gates the new model meets, and what those on forgetting are worth; empty without gates."""
     if not document.gates:
         return ""
     met = sum(gate.passed for gate in document.gates)
-    telling = sum(gate.informative and not gate.weak for gate in document.gates)
-    return f"{met} of {len(document.gates)} met, {telling} informative and not weak"
+    return f"{met} of {len(document.gates)} met, {forgetting(document)}"
+
+
+def forgetting(document: Document) -> str:
+    """How many of the gates that ask whether anything was forgotten say something.
+
+    The others ask for harm, which a model that was not changed at all has not done either.
+    """
+    asked = [gate for gate in document.gates or () if gate.name not in HARM]
+    telling = sum(gate.informative and not gate.weak for gate in asked)
+    if not asked:
+        return "none on forgetting"
+    return f"on forgetting {telling} of {len(asked)} informative and not weak"

@@ -115,6 +115,14 @@ def test_what_there_is_not_has_no_section(outcome, left_out):
     assert Reader(evidence_page.render(examples.signed(outcome))).ids == [one for one in every if one not in left_out]
 
 
+def test_gates_that_ask_for_harm_are_not_counted_as_telling_of_forgetting():
+    """A model that was not changed at all passes them."""
+    harm = [gate for gate in examples.gates() if gate.name in {"utility", "streisand"}]
+    assert len(harm) == 2
+    words = Reader(evidence_page.render(examples.signed(gates=harm))).words
+    assert "Gates met 2 of 2 none on forgetting" in words
+
+
 def test_figures_and_gates_are_told_with_their_doubts():
     words = Reader(evidence_page.render(examples.signed())).words
     assert (
@@ -123,7 +131,7 @@ def test_figures_and_gates_are_told_with_their_doubts():
     )
     assert "membership ✓ met New model 0.531 [0.442, 0.617] Old model 0.684, not met Held against 0.55" in words
     assert "loss_percentile ✓ met ? not informative ~ weak · not binding" in words
-    assert "3 informative and not weak" in words
+    assert "on forgetting 1 of 2 informative and not weak" in words
     missed = examples.gates()[3].model_copy(update={"passed": False})
     assert "loss_percentile ✕ not met" in Reader(evidence_page.render(examples.signed(gates=[missed]))).words
 

@@ -78,7 +78,7 @@ def test_a_retrained_candidate_is_shown_its_membership_gates_but_not_bound_by_th
     assert [one.name for one in judgement.gates if not one.binding] == ["membership", "streisand"]
     few = labels_of({**SIZES, "forget": 5})
     judgement = verdict(readings(few), readings(few), retrained=True)
-    assert [one.name for one in judgement.gates if not one.binding] == ["loss_percentile"]
+    assert [one.name for one in judgement.gates if not one.binding] == ["loss_percentile", "streisand"]
     assert not verdict(CHAMPION, right(LABELS, {"test": 100}), retrained=True).passed
 
 
@@ -90,25 +90,26 @@ def test_thirty_samples_have_an_auc_and_fewer_percentiles(count, expected):
     labels = labels_of({**SIZES, "forget": count})
     judgement = verdict(readings(labels), readings(labels, trained=("retain",)))
 
-    assert names(judgement)[2] == expected
-    assert judgement.gates[2].weak == (expected == "loss_percentile")
+    assert names(judgement)[2:] == [expected, "streisand"]
+    assert {one.weak for one in judgement.gates[2:]} == {expected == "loss_percentile"}
 
 
 def test_many_samples_with_few_test_samples_of_their_classes_have_percentiles():
     labels = labels_of({**SIZES, "test": 29})
     judgement = verdict(readings(labels), readings(labels, trained=("retain",)))
 
-    assert names(judgement) == ["utility", "retain", "loss_percentile"]
-    assert not judgement.gates[2].weak  # 60 samples among 109
-    assert judgement.gates[2].text.startswith("From 60 samples: of the losses of 109 held-out samples")
-    assert "An AUC needs 30 samples with a test sample" in judgement.gates[2].text
+    assert names(judgement) == ["utility", "retain", "loss_percentile", "streisand"]
+    for found in judgement.gates[2:]:
+        assert not found.weak  # 60 samples among 109
+        assert found.text.startswith("From 60 samples: of the losses of 109 held-out samples")
+        assert "An AUC with an interval needs 30 samples with a test sample" in found.text
 
 
 def test_many_samples_among_few_held_out_ones_are_weak_too():
     labels = labels_of({**SIZES, "test": 20, "validation": 9})
     judgement = verdict(readings(labels), readings(labels, trained=("retain",)))
 
-    assert judgement.gates[2].weak
+    assert all(one.weak for one in judgement.gates[2:])
 
 
 def test_a_whole_class_has_gates_of_its_own_and_its_samples_no_others():
@@ -127,8 +128,9 @@ def test_a_class_and_single_samples_of_others_have_the_gates_of_both():
     labels = {**LABELS, "forget": np.array([2] * 40 + [0] * 5)}
     judgement = verdict(readings(labels), readings(labels), forgotten_classes=[2])
 
-    assert names(judgement)[2:] == ["loss_percentile", "class_held_out", "class_forget"]
+    assert names(judgement)[2:] == ["loss_percentile", "streisand", "class_held_out", "class_forget"]
     assert "from 5 samples" in gate(judgement, "loss_percentile").text
+    assert "from 5 samples" in gate(judgement, "streisand").text
 
 
 def test_with_a_retrained_model_three_more_gates_compare():

@@ -158,10 +158,17 @@ def test_samples_that_became_conspicuous_fail_by_another_gate():
     assert gate(strange, "membership").passed
     found = gate(strange, "streisand")
     assert (found.passed, found.limit) == (False, 0.4)
-    assert "conspicuously strange" in found.text
+    assert "conspicuously strange to the model and can be found by that: unlearn more gently" in found.text
     assert found.passed_before
     assert not strange.passed
     assert gate(judged(at(4.0), at(-4.0), config=GatesConfig(auc_low=0.0)), "streisand").passed
+
+
+def test_samples_that_were_strange_to_the_champion_already_are_said_to_be():
+    found = gate(judged(at(-4.0), at(-5.0)), "streisand")
+
+    assert (found.passed, found.passed_before, found.informative) == (False, False, True)
+    assert "but so they were to the champion; they may be hard by nature" in found.text
 
 
 def test_samples_that_are_somewhat_strange_are_warned_of():

@@ -127,7 +127,7 @@ def test_one_sample_that_is_remembered_better_than_all_held_out_ones_fails():
     assert good.informative
     assert good.before == bad.value
     assert good.text.startswith("Weak evidence, from 1 samples: of the losses of 50 held-out samples")
-    assert "An AUC needs" not in good.text
+    assert "An AUC with an interval needs" not in good.text
 
 
 def test_equal_losses_everywhere_pass():

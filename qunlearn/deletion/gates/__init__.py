@@ -3,8 +3,8 @@
     finite            no logit is NaN or infinite; a judgement has this gate only where it fails, and then no other
     utility, retain   how much accuracy on held-out and on retained samples was lost
     membership        30 samples or more: does an attack, chosen on validation images, still tell them from unseen ones?
-    streisand         does it tell them because they are conspicuously strange?
-    loss_percentile   under 30 samples: where their losses lie among those of held-out samples
+    loss_percentile   under 30 samples: do their losses lie too low among those of held-out samples?
+    streisand         are they told because they are conspicuously strange? Of few and of many samples
     class_held_out, class_forget    is a class that is forgotten whole still recognised?
     reference_*       with a retrained model at hand: forget, retain and test accuracy beside its own
 
@@ -13,6 +13,6 @@ informative that the candidate passes.
 """
 
 from qunlearn.deletion.gates.judge import judge
-from qunlearn.deletion.gates.judgement import Gate, Judgement, Readings
+from qunlearn.deletion.gates.judgement import HARM, Gate, Judgement, Readings
 
-__all__ = ["Gate", "Judgement", "Readings", "judge"]
+__all__ = ["HARM", "Gate", "Judgement", "Readings", "judge"]

@@ -89,7 +89,7 @@ class Gate:
         passed_before: whether the champion passes.
         informative: False where the champion passes what asks for forgetting: then the answer says nothing about what
             was done. A gate that asks for harm is always informative.
-        weak: asks for forgetting and judges fewer than 30 samples, or judges them by fewer than 30.
+        weak: judges fewer than 30 samples to forget, or judges them by fewer than 30.
         text: all of it in words, with what to do where the gate fails. Names no sample.
         binding: False where failing does not keep the candidate from being released.
     """
@@ -134,6 +134,7 @@ class Judgement:
 HARM = frozenset({"finite", "utility", "retain", "streisand", "reference_retain", "reference_test"})
 """Gates that ask whether harm was done. The champion passes them by nature; they say nothing about forgetting."""
 
+REMEMBERED = "The model still knows the samples: unlearn longer, or with another method."
 NOT_INFORMATIVE = "Not informative: the champion passed as well, before anything was unlearned."
 
 
@@ -154,3 +155,19 @@ def make_gate(
     informative = name in HARM or not passed_before
     said = text if informative or not passed else f"{text} {NOT_INFORMATIVE}"
     return Gate(name, passed, value, interval, limit, before, passed_before, informative, weak, said, binding)
+
+
+def said_of_strangeness(*, passed: bool, passed_before: bool, stranger: bool) -> str:
+    """What the gate `streisand` adds to its figures, with a space before it.
+
+    Args:
+        stranger: the samples are stranger to the model than chance explains.
+    """
+    if passed:
+        return " Warning: the samples are stranger to the model than samples it never saw." if stranger else ""
+    advice = "unlearn more gently, or with another method."
+    if not passed_before:
+        advice = (
+            "but so they were to the champion; they may be hard by nature, and retraining is not bound by this gate."
+        )
+    return f" The samples are conspicuously strange to the model and can be found by that: {advice}"
