@@ -16,6 +16,7 @@ from prefect.states import Completed
 
 from flows.naming import flow_and_time
 from flows.overdue import publish_overdue
+from flows.own_project import own_params
 from flows.plain_logs import plain_logs
 from flows.turns import in_turn
 from qunlearn.config import load
@@ -30,7 +31,7 @@ MOST_ATTEMPTS = 3
 def deletion(params_file: str = "params.yaml") -> State[None]:
     """Carry out all deletion requests that wait, and release the new model."""
     plain_logs()
-    path = Path(params_file).resolve()
+    path = own_params(params_file)
     load(path)
     publish_overdue(path.parent)
     # Most scheduled runs end here: before the imports that take seconds.

@@ -18,6 +18,7 @@ from prefect.states import Completed
 
 from flows.errors import STORED
 from flows.naming import flow_and_time
+from flows.own_project import own_params
 from flows.plain_logs import plain_logs
 from flows.turns import in_turn
 from qunlearn.config import load
@@ -41,10 +42,13 @@ def refresh_benchmark(params_file: str = PARAMS) -> State[bool]:
     Nothing is committed. The result says whether `dvc.lock` has changed, and what to do then.
 
     Args:
-        params_file: Parameter file; its folder is the project.
+        params_file: Parameter file; its folder is the project. A deployment takes only that of its own project.
+
+    Raises:
+        ForeignProjectError: see `own_params`.
     """
     plain_logs()
-    path = Path(params_file).resolve()
+    path = own_params(params_file)
     load(path)
     root = path.parent
     if path.name != PARAMS or not (root / PIPELINE).is_file():

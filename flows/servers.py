@@ -19,6 +19,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from flows import processes
+from flows.children import watch_servers
 from flows.processes import Process
 from flows.services import (
     ANSWERS,
@@ -62,13 +63,16 @@ def prefect_url(root: Path = Path(".")) -> str | None:
 def prefect_api(root: Path = Path(".")) -> Iterator[str | None]:
     """Let flows started inside use this project's Prefect server, when it is up.
 
-    An address in the environment variable PREFECT_API_URL wins. Without a server Prefect starts a temporary one.
+    An address in the environment variable PREFECT_API_URL wins. Without a server Prefect starts a temporary one, which
+    ends with this process.
 
     Yields:
         the API address in use, None for a temporary server.
     """
     given = os.environ.get("PREFECT_API_URL")
     url = given or prefect_url(root)
+    if url is None:
+        watch_servers()
     if given or url is None:
         yield url
         return

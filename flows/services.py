@@ -12,14 +12,14 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from flows import processes
+from flows import pages, processes
 from flows.processes import Process
 from qunlearn.config import Params
 
@@ -61,11 +61,11 @@ def record(root: Path, name: str) -> Process | None:
     return processes.read(folder(root) / f"{name}.json")
 
 
-def get_json(url: str) -> Any:
+def get_json(url: str, headers: Mapping[str, str] | None = None) -> Any:
     """The JSON (or text) at a loopback address, past any proxy of the environment; None when nothing answers 200."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=5.0) as reply:
+        with opener.open(urllib.request.Request(url, headers=dict(headers or {})), timeout=5.0) as reply:
             body = reply.read().decode("utf-8", errors="replace")
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError):
         return None
@@ -100,7 +100,7 @@ def _deletion_answers(process: Process) -> bool:
 
 
 def _polled(process: Process, name: str) -> bool:
-    deployment = get_json(f"{process.url}/api/deployments/name/{quote(name)}")
+    deployment = get_json(f"{process.url}/api/deployments/name/{quote(name)}", pages.authorization())
     polled = deployment.get("last_polled") if isinstance(deployment, dict) else None
     if polled is None:
         return False
@@ -166,7 +166,9 @@ def _mlflow_command(root: Path, params: Params, url: str) -> tuple[str, ...]:
 
 
 def _prefect_command(url: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", port_of(url))
+    # A password in force only after the next start would leave a running server open unnoticed.
+    options = ("--host", HOST, "--port", port_of(url), *(["--password"] if pages.has_password() else []))
+    return (sys.executable, "-m", "flows.prefect_server", *options, "--pages", *pages.origins(url))
 
 
 def _environment(root: Path, **more: str) -> dict[str, str]:
@@ -179,7 +181,8 @@ def _prefect_environment(root: Path, url: str) -> dict[str, str]:
     # The new pages ask a statistics service on the internet, whatever the settings say; the classic ones do not.
     environment = _environment(
         root,
-        PREFECT_SERVER_UI_API_URL=f"{url}/api",
+        PREFECT_SERVER_UI_API_URL=f"{pages.public_address() or url}/api",
+        PREFECT_SERVER_CORS_ALLOWED_ORIGINS=",".join(pages.origins(url)),
         PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT="false",
         PREFECT_SERVER_UI_V2_ENABLED="false",
     )
