@@ -5,13 +5,15 @@ What is typed here may name people by mistake: it is never repeated.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from qunlearn.deletion.evidence import Lookup
+    from qunlearn.deletion.evidence import Lookup, Recorded
+    from qunlearn.deletion.ledger import Ledger
 
 app = typer.Typer(
     help="The evidence of completed deletion requests: show it, and check whether it is genuine.",
@@ -36,7 +38,6 @@ def show(
     from qunlearn.deletion import evidence_markdown, evidence_page
     from qunlearn.deletion.evidence import (
         EvidenceError,
-        evidence_file,
         first_fault,
         parse,
         read_evidence,
@@ -46,7 +47,7 @@ def show(
     from qunlearn.deletion.signing import trusted_keys
 
     root = params_file.resolve().parent
-    content = read_evidence(evidence_file(root, request))
+    content = read_evidence(_file(root, request))
     fault = first_fault(verify(content, trusted_keys(root), request=request))
     if fault is not None:
         raise EvidenceError(f"the evidence of {request} cannot be trusted and is not shown: {fault.text}")
@@ -70,9 +71,12 @@ def verify_evidence(
     ] = None,
     params_file: ParamsFile = DEFAULT_PARAMS,
 ) -> None:
-    """Check form, signature, request and ledger; exit code 1 with the first fault."""
+    """Check form, signature, request and ledger.
+
+    Exit code 0: no fault was found. 1: a fault, or evidence of a request that the ledger has not completed. The last
+    line says whether a ledger was asked at all.
+    """
     from qunlearn.deletion.evidence import (
-        evidence_file,
         first_fault,
         is_request_id,
         read_evidence,
@@ -82,13 +86,16 @@ def verify_evidence(
 
     root = params_file.resolve().parent
     ours = is_request_id(target)
-    file = evidence_file(root, target) if ours else Path(target)
+    file = _file(root, target) if ours else Path(target)
+    # With the file and a key alone an auditor has no ledger; with a request of this project there must be one.
+    compared = ours or key is None
+    head, recorded = _ledger(root)
     findings = verify(
         read_evidence(file),
         trusted_keys(root) if key is None else [read_public_key(key)],
         request=file.stem if is_request_id(file.stem) else None,
-        # With the file and a key alone an auditor has no ledger; with a request of this project there must be one.
-        ledger_head_lookup=_events(root) if ours or key is None else None,
+        ledger_head_lookup=head if compared else None,
+        recorded=recorded if compared else None,
     )
     for finding in findings:
         typer.echo(f"{'ok' if finding.ok else 'FAULT':<7}{finding.text}")
@@ -96,16 +103,54 @@ def verify_evidence(
     if fault is not None:
         typer.echo(f"The evidence is not genuine, or not of this project: {fault.text}.", err=True)
         raise typer.Exit(1)
-    typer.echo("The evidence is genuine.")
+    if compared:
+        typer.echo("The evidence is genuine.")
+    else:
+        typer.echo(
+            "The document is genuine. It was not compared with a ledger, which would show whether the request was "
+            "completed with exactly this document."
+        )
 
 
-def _events(root: Path) -> Lookup:
-    """Looks up events of the project's ledger, which is opened when it is asked first."""
+def _file(root: Path, request: str) -> Path:
+    """Where the evidence of a request lies.
 
-    def lookup(number: int) -> str | None:
+    Raises:
+        EvidenceError, LedgerError: it has none, and why.
+    """
+    from flows.existing_ledger import existing_ledger
+    from qunlearn.deletion.evidence import EvidenceError, evidence_file
+    from qunlearn.deletion.states import State
+
+    file = evidence_file(root, request)
+    ledger = None if file.exists() else existing_ledger(root)
+    if ledger is not None:
+        found = ledger.request(request)
+        if found.state is not State.COMPLETED:
+            why = f"{found.state}, {found.reason}" if found.reason else f"{found.state}"
+            raise EvidenceError(f"{request} has no evidence: it is {why}; a request has it once it is completed")
+    return file
+
+
+def _ledger(root: Path) -> tuple[Lookup, Recorded]:
+    """Look up events and digests of evidence in the project's ledger, which is opened when it is asked first."""
+
+    from qunlearn.deletion.evidence import EvidenceError
+
+    @cache
+    def opened() -> Ledger:
         from qunlearn.deletion.ledger import Ledger
 
-        events = Ledger.open(root=root, must_exist=True).events()
-        return next((event.hash for event in events if event.number == number), None)
+        ledger = Ledger.open(root=root, must_exist=True)
+        fault = ledger.verify()
+        if fault is not None:
+            raise EvidenceError(f"there is no sound ledger to compare with: {fault}; run `qunlearn ledger verify`")
+        return ledger
 
-    return lookup
+    def head(number: int) -> str | None:
+        return next((event.hash for event in opened().events() if event.number == number), None)
+
+    def recorded(request: str) -> str | None:
+        return opened().evidence_digest(request)
+
+    return head, recorded

@@ -38,6 +38,8 @@ class Key:
     """32 secret bytes; they are in no representation of it."""
 
     secret: bytes = field(repr=False)
+    source: str = field(default=str(FILE), compare=False)
+    """Where it is from, for messages."""
 
     @classmethod
     def load(cls, root: Path) -> Key:
@@ -45,15 +47,55 @@ class Key:
 
         Raises:
             IdentityError: the variable is not 64 hexadecimal digits; the file is not either, is a link or no regular
-                file, or may be read by others than its owner.
+                file, may be read by others than its owner, or is gone although the project's ledger was written with
+                it.
+            LedgerError: the ledger was written with another key, or cannot be read.
+        """
+        # It brings SQLAlchemy, which the ledger itself needs; this module is also what the ledger knows keys by.
+        from qunlearn.deletion import key_check  # noqa: PLC0415
+
+        expected = key_check.recorded(root)
+        key = cls.at_hand(root)
+        if key is None and expected is not None:
+            raise IdentityError(
+                f"{FILE} is gone, but the ledger was written with it: restore it from a backup, or set {VARIABLE}; if "
+                f"it is gone for good: {key_check.ACCEPT}"
+            )
+        key = key or cls.made(root)
+        if expected is not None and key.check != expected:
+            raise key_check.OtherKeyError(key_check.other_key(key.source))
+        return key
+
+    @classmethod
+    def at_hand(cls, root: Path) -> Key | None:
+        """The key of the environment or the project's file, whatever the ledger says; None where there is neither.
+
+        Raises:
+            IdentityError: as `load` for a variable or a file that cannot be used.
         """
         given = os.environ.get(VARIABLE)
         if given is not None:
-            return cls(_secret(given, where=VARIABLE, fix=f"unset {VARIABLE} to use the project's own key"))
+            fix = f"unset {VARIABLE} to use the project's own key"
+            return cls(_secret(given, where=VARIABLE, fix=fix), source=VARIABLE)
+        return cls._read(root / FILE) if os.path.lexists(root / FILE) else None
+
+    @classmethod
+    def made(cls, root: Path) -> Key:
+        """The project's own key, made where there is none.
+
+        Raises:
+            IdentityError: it cannot be made, or what is there cannot be used.
+        """
         file = root / FILE
         try:
-            if not os.path.lexists(file):
-                create(file, f"{secrets.token_hex(32)}\n".encode("ascii"), mode=0o600)
+            create(file, f"{secrets.token_hex(32)}\n".encode("ascii"), mode=0o600)
+        except OSError as error:
+            raise IdentityError(f"{file}: {error.strerror}; make its folder writable, or set {VARIABLE}") from None
+        return cls._read(file)
+
+    @classmethod
+    def _read(cls, file: Path) -> Key:
+        try:
             content = read_key_file(file, secret=True)
         except PrivateFileError as error:
             raise IdentityError(f"{file}: {error}") from None
@@ -61,6 +103,11 @@ class Key:
             raise IdentityError(f"{file}: {error.strerror}; make its folder writable, or set {VARIABLE}") from None
         fix = "restore it from a backup: with another key nobody recognises subjects and references of earlier requests"
         return cls(_secret(content.decode("ascii", errors="replace").strip(), where=str(file), fix=fix))
+
+    @property
+    def check(self) -> str:
+        """By what a ledger knows the key again, 64 hexadecimal digits: no text of any purpose has this hash."""
+        return hmac.digest(self.secret, b"qunlearn/key check\0", "sha256").hex()
 
     def hashed(self, purpose: Purpose, text: str) -> str:
         """HMAC-SHA256 of `text`, 64 hexadecimal digits; a text has another hash for each purpose.

@@ -16,9 +16,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from qunlearn.deletion import advancing, claims, receiving, replay
+from qunlearn.deletion import advancing, claims, key_check, receiving, replay
 from qunlearn.deletion.chain import Fault
 from qunlearn.deletion.claims import LEASE, Busy
+from qunlearn.deletion.identity import Key
 from qunlearn.deletion.journal import Turn
 from qunlearn.deletion.ledger_database import Database
 from qunlearn.deletion.ledger_place import place
@@ -60,8 +61,8 @@ __all__ = [
 class Ledger(LedgerReading):
     """The ledger. Any number of processes may use it at once; an object may be used by several threads."""
 
-    def __init__(self, database: Database, *, lease: timedelta) -> None:
-        super().__init__(database)
+    def __init__(self, database: Database, *, root: Path, lease: timedelta) -> None:
+        super().__init__(database, root=root)
         self._lease = lease
 
     @classmethod
@@ -78,15 +79,19 @@ class Ledger(LedgerReading):
         Raises:
             LedgerError: it cannot be made, read, or upgraded.
         """
-        return cls(opened(place(url, root=root), must_exist=must_exist), lease=lease)
+        return cls(opened(place(url, root=root), must_exist=must_exist), root=root, lease=lease)
 
     def add(self, asked: Asked) -> Request:
         """Write down a request.
 
         Raises:
-            LedgerError: `asked` holds what must not be stored.
+            LedgerError: `asked` holds what must not be stored, or the project's identity key is not the ledger's.
+            IdentityError: the project's identity key cannot be used.
         """
+        key = Key.at_hand(self._root)
         with Turn.take(self._database) as turn:
+            if key is not None:
+                key_check.bind(turn.connection, key.check, source=key.source)
             return receiving.add(turn, asked)
 
     def cancel(self, name: str, reason: str) -> Request:
@@ -110,8 +115,13 @@ class Ledger(LedgerReading):
 
         Raises:
             BusyError: another worker holds the open batch.
+            LedgerError: the project's identity key is not the ledger's.
+            IdentityError: the project's identity key cannot be used.
         """
+        key = Key.at_hand(self._root)
         with Turn.take(self._database) as turn:
+            if key is not None:
+                key_check.bind(turn.connection, key.check, source=key.source)
             claimed = claims.claim(turn, worker, lease=self._lease)
         if isinstance(claimed, Busy):
             raise BusyError(str(claimed))
@@ -177,6 +187,18 @@ class Ledger(LedgerReading):
         with Turn.take(self._database) as turn:
             claims.held(turn, batch)
             turn.append(kind, batch=batch.id, requests={}, payload=payload)
+
+    def accept_key(self, key: Key) -> bool:
+        """Let `key` be the identity key from now on; an event tells that it was changed.
+
+        Returns:
+            whether another key, or none, was the ledger's before.
+        """
+        with Turn.take(self._database) as turn:
+            if key_check.replace(turn.connection, key.check) == key.check:
+                return False
+            turn.append(key_check.NOTE, batch=None, requests={}, payload={"check": key.check})
+        return True
 
     def renew(self, batch: Batch) -> None:
         """A sign of life: the claim lasts for another lease from now.

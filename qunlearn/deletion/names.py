@@ -6,12 +6,12 @@ No message repeats what a file holds or how it is called: either may name a pers
 from __future__ import annotations
 
 import csv
-import os
-import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from qunlearn.deletion.regular_file import NotRegularError, opened
 
 MOST_LINES = 10_000_000
 LONGEST_LINE = 65_536
@@ -105,15 +105,12 @@ def _text(line: bytes, number: int) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    """The file, judged by what was really opened; a pipe that nobody writes to is not waited for."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError as error:
-        raise IntakeError(f"the request file cannot be opened: {error.strerror}") from None
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise IntakeError("the request file is no regular file; write the names into a .txt or .csv file")
-        with os.fdopen(descriptor, "rb", closefd=False) as stream:
-            yield stream
-    finally:
-        os.close(descriptor)
+    """The file; its errors never name it. A read that fails is told by `_next_line`."""
+    with ExitStack() as held:
+        try:
+            stream = held.enter_context(opened(path))
+        except OSError as error:
+            raise IntakeError(f"the request file cannot be opened: {error.strerror}") from None
+        except NotRegularError as error:
+            raise IntakeError(f"the request file {error}; write the names into a .txt or .csv file") from None
+        yield stream

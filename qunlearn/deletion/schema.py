@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from qunlearn.deletion.states import Outcome, State
 
-REVISION = "0001"
+REVISION = "0002"
 """The migration that these tables belong to."""
 VERSION_TABLE = "deletion_schema_version"
 """Where alembic keeps its revision. Not its default name: MLflow or Prefect may live in the same database."""
@@ -86,4 +86,12 @@ head = sa.Table(
     sa.Column("hash", sa.Text, nullable=False),
     sa.Column("at", sa.Text, nullable=False),
     sa.CheckConstraint("id = 1", name="one_head"),
+)
+
+settings = sa.Table(
+    "deletion_settings",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    # Not part of the chain of events: what a change of it means is told by an event of its own.
+    sa.Column("value", sa.Text, nullable=False),
 )

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from qunlearn.deletion.private_files import LARGEST_KEY, PrivateFileError, create, read_key_file
+from qunlearn.deletion.regular_file import NotRegularError, opened
 
 VARIABLE = "QUNLEARN_SIGNING_KEY"
 KEY, PUBLIC, TRUSTED = Path(".qunlearn/signing.key"), Path(".qunlearn/signing.pub"), Path(".qunlearn/trusted")
@@ -123,8 +124,10 @@ def read_public_key(file: Path) -> PublicKey:
         SigningKeyError: the file cannot be read, or holds no Ed25519 public key.
     """
     try:
-        with file.open("rb") as opened:
-            content = opened.read(LARGEST_KEY)
+        with opened(file) as stream:
+            content = stream.read(LARGEST_KEY)
+    except NotRegularError as error:
+        raise SigningKeyError(f"{file}: {error}; name the file of a public key") from None
     except OSError as error:
         raise SigningKeyError(f"{file}: cannot be read: {error.strerror}; name the file of a public key") from None
     return _public(content, where=str(file))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 
 import pytest
@@ -76,11 +77,33 @@ def test_a_run_that_died_between_both_is_simply_repeated(tmp_path, monkeypatch):
     assert b"Another." in e.read_evidence(file)
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"batch": e.Batch(id="b-0000000000000000", requests=2)},
+        {"outcome": "already erased"},
+        {"content": b"no evidence"},
+    ],
+)
+def test_evidence_is_never_replaced_by_that_of_another_batch_or_outcome(tmp_path, other):
+    there = other.pop("content", None) or examples.signed(other.pop("outcome", "unlearned"), **other).content
+    file = e.evidence_file(tmp_path, examples.REQUEST)
+    file.parent.mkdir(parents=True)
+    file.write_bytes(there)
+    file.with_suffix(".html").write_text("its page")
+    with pytest.raises(e.EvidenceError, match=r"is there already and .* never replaced: .*move the file to "):
+        e.write_evidence(tmp_path, examples.signed(), "another page")
+    assert (file.read_bytes(), file.with_suffix(".html").read_text()) == (there, "its page")
+
+
 def test_what_cannot_be_read_is_one_plain_line(tmp_path, monkeypatch):
     with pytest.raises(e.EvidenceError, match="a request has it once it is completed"):
         e.read_evidence(tmp_path / "none.json")
-    with pytest.raises(e.EvidenceError, match="cannot be read: Is a directory"):
+    with pytest.raises(e.EvidenceError, match="cannot be read: it is no regular file"):
         e.read_evidence(tmp_path)
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(e.EvidenceError, match="cannot be read: it is no regular file"):
+        e.read_evidence(tmp_path / "pipe.json")
     monkeypatch.setattr("qunlearn.deletion.evidence.files.LARGEST", 10)
     (tmp_path / "large.json").write_bytes(bytes(11))
     with pytest.raises(e.EvidenceError, match="more than 10 bytes"):

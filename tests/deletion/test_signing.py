@@ -255,6 +255,9 @@ def test_an_auditors_key_may_lie_anywhere_but_must_be_one(tmp_path, key_file):
         read_public_key(tmp_path / "none.pub")
     with pytest.raises(SigningKeyError, match="not a public key"):
         read_public_key(key_file)
+    os.mkfifo(tmp_path / "pipe.pub")
+    with pytest.raises(SigningKeyError, match="is no regular file"):
+        read_public_key(tmp_path / "pipe.pub")
 
 
 def test_a_key_in_memory_shows_nothing_of_itself(tmp_path, key_file):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import sqlite3
 import subprocess
 import sys
 from datetime import date
@@ -14,23 +17,31 @@ from typer.testing import CliRunner
 from flows.commands.evidence import app
 from flows.errors import is_ours
 from qunlearn.deletion import evidence as e
-from qunlearn.deletion import evidence_page, signing
-from qunlearn.deletion.ledger import Asked, Ledger
+from qunlearn.deletion import evidence_page, receiving, signing
+from qunlearn.deletion.ledger import Asked, Ledger, Outcome, State, Worker
 
 NAME = "jane.doe@example.org"
 
 
 @pytest.fixture
 def project(tmp_path, monkeypatch):
-    """A project with one event in its ledger and evidence that names it."""
+    """A project with a completed request, whose evidence names the ledger's first event."""
     monkeypatch.delenv("QUNLEARN_LEDGER_URL", raising=False)
     monkeypatch.setenv(signing.VARIABLE, examples.key_text())
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(receiving, "new_id", lambda _: examples.REQUEST)
     ledger = Ledger.open(root=tmp_path)
     ledger.add(Asked("sample", ("train-000001-00000000000a",), (), None, None, date(2026, 12, 21)))
     number, digest = ledger.head()
-    store(tmp_path, ledger=e.LedgerHead(number=number, hash=digest))
+    file = store(tmp_path, ledger=e.LedgerHead(number=number, hash=digest))
+    complete(ledger, {examples.REQUEST: hashlib.sha256(file.read_bytes()).hexdigest()})
     return tmp_path
+
+
+def complete(ledger, digests):
+    batch = ledger.claim(Worker.current())
+    outcome = dict.fromkeys(digests, Outcome.UNLEARNED)
+    ledger.advance(batch, State.COMPLETED, outcome=outcome, facts={"evidence": digests})
 
 
 def store(root, name=examples.REQUEST, **changed):
@@ -82,6 +93,7 @@ def test_genuine_evidence_verifies_with_the_ledger(project):
         f"ok     signed with the trusted key {examples.key().public.id}",
         f"ok     the document is about request {examples.REQUEST}",
         "ok     event 1 of the ledger has the hash that the document names",
+        f"ok     the ledger completed request {examples.REQUEST} with exactly this file",
         "The evidence is genuine.",
     ]
 
@@ -94,7 +106,7 @@ def test_an_auditor_needs_the_file_and_the_key_alone(project, tmp_path_factory, 
     monkeypatch.chdir(elsewhere)
     code, out, _ = run("verify", "received.json", "--key", "key.pub")
     assert code == 0
-    assert "ledger" not in out
+    assert out.splitlines()[-1].startswith("The document is genuine. It was not compared with a ledger")
     code, out, told = run("verify", "received.json", "--key", "other.pub")
     assert code == 1
     assert "FAULT  signed with the key" in out
@@ -127,7 +139,7 @@ def test_another_requests_document_under_this_name_is_a_fault(project):
 
 
 @pytest.mark.parametrize(
-    ("number", "reason"), [(1, "event 1 of the ledger has another hash"), (2, "the ledger has no event 2")]
+    ("number", "reason"), [(1, "event 1 of the ledger has another hash"), (4, "the ledger has no event 4")]
 )
 def test_a_ledger_that_tells_another_story_is_a_fault(project, number, reason):
     file = store(project, ledger=e.LedgerHead(number=number, hash=examples.sha("another")))
@@ -149,6 +161,48 @@ def test_a_ledger_that_is_gone_is_told_and_not_made_anew(project):
     assert told
     assert not list((project / ".qunlearn").glob("ledger.db*"))
     assert run("show", examples.REQUEST)[0] == 0
+
+
+def test_another_document_signed_with_the_same_key_is_not_what_the_ledger_recorded(project):
+    head = Ledger.open(root=project).head()
+    file = store(project, verdict="Everything is wonderful.", ledger=e.LedgerHead(number=head[0], hash=head[1]))
+    for target in (examples.REQUEST, file):
+        code, out, told = run("verify", target)
+        assert code == 1
+        assert "genuine" not in out
+        assert f"the ledger completed request {examples.REQUEST} with another document" in told
+
+
+def test_evidence_of_a_request_that_is_not_completed_is_said_to_be_so(project, monkeypatch):
+    monkeypatch.setattr(receiving, "new_id", lambda _: "r-ffffffffffffffff")
+    ledger = Ledger.open(root=project)
+    waiting = ledger.add(Asked("sample", ("train-000001-00000000000a",), (), None, None, date(2026, 12, 21)))
+    head, request = ledger.head(), examples.parts()["request"].model_copy(update={"id": waiting.id})
+    store(project, name=waiting.id, request=request, ledger=e.LedgerHead(number=head[0], hash=head[1]))
+    code, out, told = run("verify", waiting.id)
+    assert code == 1
+    assert "FAULT  the ledger has not completed request r-ffffffffffffffff: its run was cut short" in out
+    assert "genuine." not in out
+    assert "not completed" in told
+
+
+def test_a_ledger_that_was_changed_is_no_ledger_to_compare_with(project):
+    with sqlite3.connect(project / ".qunlearn" / "ledger.db") as connection:
+        connection.execute("DROP TRIGGER deletion_events_no_update")
+        connection.execute("UPDATE deletion_events SET body = replace(body, 'sample', 'Sample')")
+    code, out, told = run("verify", examples.REQUEST)
+    assert (code, out) == (1, "")
+    assert told.startswith("there is no sound ledger to compare with: event 1")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(project):
+    os.mkfifo(project / "pipe.json")
+    code, out, told = run("verify", "pipe.json")
+    assert (code, out) == (1, "")
+    assert "no regular file" in told
+    code, _, told = run("verify", examples.REQUEST, "--key", "pipe.json")
+    assert code == 1
+    assert "no regular file" in told
 
 
 def test_verifying_needs_no_private_key(project, monkeypatch):

@@ -32,7 +32,7 @@ from qunlearn.deletion.evidence.model import (
 )
 from qunlearn.deletion.evidence.request import Batch, Counts, Request
 from qunlearn.deletion.evidence.signed import EvidenceError, Signature, Signed, message, parse, sign
-from qunlearn.deletion.evidence.verification import Finding, Lookup, first_fault, verify
+from qunlearn.deletion.evidence.verification import Finding, Lookup, Recorded, first_fault, verify
 
 __all__ = [
     "FORMAT",
@@ -55,6 +55,7 @@ __all__ = [
     "Parent",
     "Purge",
     "Purged",
+    "Recorded",
     "Request",
     "Scan",
     "Scanned",

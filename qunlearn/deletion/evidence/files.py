@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from qunlearn.deletion.evidence.fields import REQUEST_ID
-from qunlearn.deletion.evidence.signed import EvidenceError, Signed
+from qunlearn.deletion.evidence.signed import EvidenceError, Signed, parse
+from qunlearn.deletion.evidence_heads import EARLIER, FOLDER
 from qunlearn.deletion.private_files import replace
+from qunlearn.deletion.regular_file import NotRegularError, opened
 
-FOLDER = Path(".qunlearn/evidence")
 LARGEST = 64 * 2**20
 """Bytes; the evidence of a hundred thousand removed objects is smaller."""
 
@@ -36,11 +38,34 @@ def write_evidence(root: Path, signed: Signed, page: str) -> Path:
     """Write the page, then the document: where the document is, the page is there too. Returns the document's file.
 
     Writing the same again changes nothing, so a run that was cut short may simply be repeated.
+
+    Raises:
+        EvidenceError: there is evidence already that tells another story; nothing was written.
     """
     file = evidence_file(root, signed.document.request.id)
+    _check_replaceable(file, signed)
     replace(file.with_suffix(".html"), page.encode(), mode=0o600)
     replace(file, signed.content, mode=0o600)
     return file
+
+
+def _check_replaceable(file: Path, signed: Signed) -> None:
+    """A run that was cut short has its batch and its outcomes from the ledger: the next one writes the same ones."""
+    if not os.path.lexists(file):
+        return
+    try:
+        there = parse(read_evidence(file)).document
+    except EvidenceError:
+        told = "cannot be read as evidence"
+    else:
+        request, batch, new = there.request, there.batch.id, signed.document
+        if (request.id, request.outcome, batch) == (new.request.id, new.request.outcome, new.batch.id):
+            return
+        told = f"tells of another request, batch or outcome ({request.id}, {batch}, {request.outcome})"
+    raise EvidenceError(
+        f"{FOLDER / file.name} is there already and {told}; evidence is never replaced: see that the ledger is the "
+        f"project's newest one (`qunlearn ledger verify`), then move the file to {EARLIER} and run this again"
+    )
 
 
 def write_page(file: Path, page: str) -> None:
@@ -59,13 +84,15 @@ def read_evidence(file: Path) -> bytes:
     """The bytes of an evidence file, not yet verified.
 
     Raises:
-        EvidenceError: it is not there, cannot be read, or is too large to be evidence.
+        EvidenceError: it is not there, is no regular file, cannot be read, or is too large to be evidence.
     """
     try:
-        with file.open("rb") as opened:
-            content = opened.read(LARGEST + 1)
+        with opened(file) as stream:
+            content = stream.read(LARGEST + 1)
     except FileNotFoundError:
         raise EvidenceError("there is no such evidence: a request has it once it is completed") from None
+    except NotRegularError as error:
+        raise EvidenceError(f"the evidence cannot be read: it {error}; name the .json file") from None
     except OSError as error:
         raise EvidenceError(f"the evidence cannot be read: {error.strerror}") from None
     if len(content) > LARGEST:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from qunlearn.deletion.signing import PublicKey
 
 Lookup = Callable[[int], str | None]
 """Number of an event of the ledger -> its hash; None where the ledger has no such event."""
+Recorded = Callable[[str], str | None]
+"""Request -> sha256 that the ledger's event `completed` has for its evidence; None where there is no such event."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ def verify(
     *,
     request: str | None = None,
     ledger_head_lookup: Lookup | None = None,
+    recorded: Recorded | None = None,
 ) -> list[Finding]:
     """Check evidence; it is genuine exactly where every finding is ok.
 
@@ -40,6 +44,7 @@ def verify(
         trusted: the keys that a signature may come from.
         request: the request that it must be about; None for any.
         ledger_head_lookup: hash of an event in today's ledger; None leaves out the comparison with it.
+        recorded: digest of the request's evidence in today's ledger; None leaves out the comparison with it.
     """
     content = document if isinstance(document, bytes) else document.content
     try:
@@ -51,6 +56,8 @@ def verify(
         findings.append(_request(signed, request))
     if ledger_head_lookup is not None:
         findings.append(_ledger(signed.document.ledger, ledger_head_lookup))
+    if recorded is not None:
+        findings.append(_completion(signed, content, recorded))
     return findings
 
 
@@ -90,3 +97,19 @@ def _ledger(head: LedgerHead, lookup: Lookup) -> Finding:
     if today != head.hash:
         return Finding(False, f"event {head.number} of the ledger has another hash: the ledger was changed since")
     return Finding(True, f"event {head.number} of the ledger has the hash that the document names")
+
+
+def _completion(signed: Signed, content: bytes, recorded: Recorded) -> Finding:
+    request = signed.document.request.id
+    there = recorded(request)
+    if there is None:
+        return Finding(
+            False,
+            f"the ledger has not completed request {request}: its run was cut short, and the next one writes the "
+            "evidence anew",
+        )
+    if there != hashlib.sha256(content).hexdigest():
+        return Finding(
+            False, f"the ledger completed request {request} with another document: this one took its place later"
+        )
+    return Finding(True, f"the ledger completed request {request} with exactly this file")
