@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from torch import nn
 
 from qunlearn import checkpoint
 from qunlearn.data.splits import check_gate
 from tasks.manifests import Cell, read_choices
 from tasks.material import Material
+from tasks.temporary import temporary_folder
 from tasks.tracking import CellRecord, Store
 from tasks.tracking.records import settings_digest
 from tasks.workspace import Workspace
@@ -37,8 +35,8 @@ def fetch_model(store: Store, cell: Cell, material: Material) -> tuple[nn.Module
         MissingCheckpointError: its bytes are gone or damaged.
     """
     record = store.record_by_digest(cell.sha256, cell=cell.stored_name)
-    with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
-        folder = store.fetch(cell.sha256, Path(temporary) / "model", model_id=record.model_id)
+    with temporary_folder(store.connection.root) as temporary:
+        folder = store.fetch(cell.sha256, temporary / "model", model_id=record.model_id)
         found = checkpoint.load(folder, digest=cell.sha256)
     material.check_blueprint(found)
     material = material.for_model(found)

@@ -1,32 +1,29 @@
 """Copies that nobody needs any more: temporary folders of killed processes, logits of a stage, models in quarantine.
 
-A temporary folder does not say whose it is. It is taken for left behind if it holds a file of a model that this project
-recorded, or a model made from one, since `tasks.purging` makes sure that no stage of the project is at work; or if
-nothing in it has changed for a while, as other projects may use the same public images. A process reads such a folder
-right after it has made it.
+Of the temporary folders a purge removes those with this project's mark whose process is gone, see `tasks.temporary`.
+Any other folder that happens to have such a name stays, as it may be somebody's work: ids of public images are the same
+everywhere. Where it holds a trace, a person is told.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
+from qunlearn.data.removal import remove_folder
 from qunlearn.deletion.purge_errors import PurgeError
 from qunlearn.deletion.purge_inventory import QUARANTINED, SCRATCH, TEMPORARY, Leftover, Outside
 from qunlearn.deletion.traces import Traces
 from tasks.scratch import FOLDER, scratch
+from tasks.temporary import PREFIX, is_in_use, is_ours, is_protected, remove_left
 from tasks.workspace import Workspace
 
-OURS = "qunlearn-*"
-"""Names of temporary folders that this program makes."""
-IN_USE = 900.0
-"""Seconds for which a folder that may be another project's is left alone after its last change."""
+NAMED = f"{PREFIX}*"
+"""Names of temporary folders that this program makes, and others can make, too."""
 WORK = "purge-"
 """Begins the names of a purge's own folders of downloads; the number of its process follows."""
 
@@ -50,8 +47,8 @@ def find_leftovers(workspace: Workspace, traces: Traces, *, recorded: frozenset[
 
     Args:
         traces: by which one is known; with the weights of all models that must go.
-        recorded: sha256 of the files of all models that the project has recorded, but for those with ids, which other
-            projects can have, too.
+        recorded: sha256 of the files of all models that the project has recorded, but for those with ids: a folder
+            without our mark that holds one is more likely ours.
     """
     items = []
     home = workspace.root / FOLDER
@@ -63,8 +60,8 @@ def find_leftovers(workspace: Workspace, traces: Traces, *, recorded: frozenset[
     kept = quarantine_folder(workspace.root)
     for path in sorted(kept.iterdir()) if kept.is_dir() else ():
         items.append(_leftover(QUARANTINED, path, kept, "was moved aside by an earlier purge"))
-    temporary, outside = _temporary(traces, recorded)
-    count = len(items) + len(list(Path(tempfile.gettempdir()).glob(OURS)))
+    temporary, outside = _temporary(workspace.root, traces, recorded)
+    count = len(items) + len(list(Path(tempfile.gettempdir()).glob(NAMED)))
     return Leftovers((*items, *temporary), tuple(outside), count)
 
 
@@ -81,15 +78,25 @@ def remove_leftover(workspace: Workspace, leftover_kind: str, target: str) -> No
             pass
         if path.exists():
             raise PurgeError(f"{path}: a stage is at work in it; let it end, then run the purge again")
-    elif path.exists():
+    elif path.is_symlink() or path.exists():
         # It may come from the notes of an interrupted purge, and these from another place or another computer.
-        ours = path.parent in (workspace.root / FOLDER, quarantine_folder(workspace.root))
-        if path.is_symlink() or not (ours or (path.is_absolute() and path.match(OURS) and ".." not in path.parts)):
+        root, plain = workspace.root, path.is_absolute() and ".." not in path.parts and not path.is_symlink()
+        if plain and path.parent in (root / FOLDER, quarantine_folder(root)):
+            remove_folder(path)
+        elif plain and path.match(NAMED) and _may_go(path, root):
+            remove_left(path)
+        else:
             raise PurgeError(
                 f"{path}: no folder that a purge of this project may remove; remove it by hand if it is yours, then "
                 f"remove {FOLDER}/purge.json and run the purge again"
             )
-        shutil.rmtree(path)
+
+
+def _may_go(folder: Path, root: Path) -> bool:
+    if is_protected(folder, root):
+        return False
+    # A purge that was killed after it had removed the mark has left nothing else.
+    return not any(folder.iterdir()) or (is_ours(folder, root) and not is_in_use(folder))
 
 
 def _is_at_work(folder: Path) -> bool:
@@ -98,44 +105,42 @@ def _is_at_work(folder: Path) -> bool:
     return number.isdecimal() and int(number) != os.getpid() and psutil.pid_exists(int(number))
 
 
-def _temporary(traces: Traces, recorded: frozenset[str]) -> tuple[list[Leftover], list[Outside]]:
+def _temporary(root: Path, traces: Traces, recorded: frozenset[str]) -> tuple[list[Leftover], list[Outside]]:
     found, outside = [], []
     place = Path(tempfile.gettempdir())
-    for folder in sorted(place.glob(OURS)):
+    for folder in sorted(place.glob(NAMED)):
         if folder.is_symlink() or not folder.is_dir() or folder.stat().st_uid != os.geteuid():
             continue
-        files = [one for path in sorted(folder.rglob("*")) if (one := _searched(path, traces)) is not None]
-        holds = next((one.holds for one in files if one.holds), "")
-        if not holds:
-            continue
-        own = any(one.sha256 in recorded or one.is_descendant for one in files)
-        if own or time.time() - max(one.changed for one in files) > IN_USE:
-            found.append(_leftover(TEMPORARY, folder, place, f"holds {holds}"))
-        else:
-            why = f"holds {holds}; perhaps in use: a purge in {IN_USE / 60:.0f} minutes removes what is left of it"
-            outside.append(Outside(TEMPORARY, folder.name, str(place), why))
+        ours = is_ours(folder, root)
+        if ours and not is_in_use(folder) and not is_protected(folder, root):
+            # With or without a trace: half of a download shows none.
+            found.append(_leftover(TEMPORARY, folder, place, "was left by a process of this project that has ended"))
+        elif holds := _holds(folder, traces, recorded):
+            if ours and is_in_use(folder):
+                why = "in use by a process of this project, which removes it; purge again when that has ended"
+            else:
+                why = "not a temporary folder of this project, so it stays; remove it by hand if nobody needs it"
+            outside.append(Outside(TEMPORARY, folder.name, str(place), f"{holds}; {why}"))
     return found, outside
 
 
-@dataclass(frozen=True)
-class _Searched:
-    """A file: what it holds in words, whether that is a model made from an erased one, and when it was last changed."""
-
-    holds: str
-    is_descendant: bool
-    sha256: str
-    changed: float
-
-
-def _searched(path: Path, traces: Traces) -> _Searched | None:
-    if path.is_symlink() or not path.is_file():
-        return None
-    try:
-        trace = traces.in_file(path)
-        parent = traces.parent(path)
-        return _Searched(trace.text or parent, bool(parent), trace.sha256, path.stat().st_mtime)
-    except FileNotFoundError:
-        return None  # its owner lives, and has just removed it
+def _holds(folder: Path, traces: Traces, recorded: frozenset[str]) -> str:
+    """What the first file with a trace holds, or that one cannot be read; empty if there is nothing of both."""
+    unread = ""
+    for path in sorted(folder.rglob("*")):
+        try:
+            if path.is_symlink() or not path.is_file():
+                continue
+            trace = traces.in_file(path)
+            if text := trace.text or traces.parent(path):
+                return f"holds {text}"
+            if trace.sha256 in recorded:
+                unread = unread or "holds a file of a model of this project"
+        except FileNotFoundError:
+            continue  # its owner lives, and has just removed it
+        except PermissionError:
+            unread = "holds a file that cannot be read"
+    return unread
 
 
 def _leftover(kind: str, path: Path, place: Path, why: str) -> Leftover:

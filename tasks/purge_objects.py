@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -96,7 +97,7 @@ def known_images(workspace: Workspace, stores: Stores, erased: frozenset[str]) -
     for listing, array in _image_files(workspace, stores):
         try:
             ids, images = read_ids(listing), np.load(array, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError, FileNotFoundError):
+        except (ValueError, EOFError, FileNotFoundError, MemoryError, RecursionError, TokenError):
             continue  # damaged, or somebody else's: its ids are found nevertheless
         if images.ndim < 2 or len(ids) != len(images):
             continue

@@ -17,19 +17,22 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from qunlearn.data import erased as erased_list
-from qunlearn.deletion.purge import Action, Entry, PurgePlan, make_plan
-from qunlearn.deletion.purge_errors import PurgeBusyError, PurgeError
+from qunlearn.deletion.purge import Action, Entry, PurgePlan
+from qunlearn.deletion.purge_errors import PurgeBusyError
 from qunlearn.deletion.purge_inventory import DATA, MODEL, OBJECT, OWNERLESS, RUN_CACHE, RUN_FILE
-from qunlearn.deletion.purge_models import ModelPolicy, reasons
-from qunlearn.deletion.purge_scan import Finding, Scan
+from qunlearn.deletion.purge_models import ModelPolicy
+from qunlearn.deletion.purge_scan import Scan
 from tasks.dvc_objects import exclusive, open_stores
 from tasks.leftovers import quarantine_folder, remove_leftover
 from tasks.purge_notes import Notes
+from tasks.purge_refusals import refusals_told
+from tasks.purge_search import busy_stages, planned, search, unsearchable
 from tasks.purge_survey import Survey, survey
+from tasks.purge_unmarked import find_unmarked
 from tasks.rewriting import rewrite
 from tasks.scratch import FOLDER
 from tasks.tracking.connection import Connection
-from tasks.tracking.erasure import Mark, erase, quarantine, traces_in_models
+from tasks.tracking.erasure import Mark, erase, quarantine
 from tasks.tracking.run_artifacts import remove_ownerless, remove_run_file
 from tasks.workspace import Workspace
 
@@ -71,11 +74,16 @@ def plan_purge(workspace: Workspace, *, models: ModelPolicy) -> PurgePlan:
         PurgeError: the served model was trained on erased samples, or a store cannot be read.
         ValueError: the data are damaged, or cannot be written without the erased samples.
     """
-    with _told():
+    with refusals_told(workspace):
         ids, because = _erased(workspace)
         notes = Notes.begin(workspace.root, because=because)
-        plan = make_plan(survey(workspace, ids, notes).inventory, models=models) if ids else PurgePlan(())
-    return plan.with_earlier(notes.entries)
+        plan = PurgePlan(())
+        if ids:
+            found = survey(workspace, ids, notes)
+            unmarked = find_unmarked(found.connection, found.inventory.models, found.traces)
+            plan = PurgePlan((*planned(found, unmarked, models=models).entries, *unsearchable(found.traces)))
+    # Several things outside can have one key: these are not merged.
+    return _with_outside(plan.with_earlier(notes.entries), plan)
 
 
 def purge(
@@ -101,7 +109,7 @@ def purge(
         ValueError: as from `plan_purge`.
     """
     done = on_step or (lambda _: None)
-    with _told(), _alone(workspace):
+    with refusals_told(workspace), _alone(workspace):
         ids, default = _erased(workspace)
         if not ids:
             return PurgeReport(PurgePlan(()), Scan({}, ()))
@@ -112,14 +120,19 @@ def purge(
                 f"stage {', '.join(sorted(set(found.busy)))} of the pipeline is at work, with data or models that may "
                 "have to go; let it end, then run the purge again"
             )
-        plan = make_plan(found.inventory, models=models).with_earlier(notes.entries)
+        unmarked = find_unmarked(found.connection, found.inventory.models, found.traces)
+        plan = planned(found, unmarked, models=models).with_earlier(notes.entries)
         notes = _noted(notes, plan, found)
         done("noted")
         mark = Mark(datetime.now(UTC).isoformat(timespec="seconds"), notes.because)
         told = _carry_out(workspace, plan, found.connection, mark, done)
+        busy = busy_stages(found.connection)
         after = survey(workspace, ids, notes)
-        left = make_plan(after.inventory, models=models)
-        scan = _scan(workspace, after, left)
+        unmarked = find_unmarked(after.connection, after.inventory.models, after.traces)
+        left = planned(after, unmarked, models=models)
+        scan = search(workspace, after, unmarked, left, busy=busy)
+        # Last, when every file has been searched.
+        left = PurgePlan((*left.entries, *unsearchable(after.traces)))
         done("searched")
         replace(notes, finished=scan.is_clean).write()
     return PurgeReport(_with_outside(plan, left), scan, told)
@@ -151,18 +164,6 @@ def _alone(workspace: Workspace) -> Iterator[None]:
         yield
     finally:
         held.release()
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """A full disk, a folder that must not be written: no mistake of the program."""
-    try:
-        yield
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        raise PurgeError(
-            f"{where}{error.strerror or error}; make room or mend permissions, then run the purge again: it goes on"
-        ) from error
 
 
 def _noted(notes: Notes, plan: PurgePlan, found: Survey) -> Notes:
@@ -219,24 +220,6 @@ def _by_store(entries: Iterable[Entry]) -> Iterator[tuple[str, str, list[str]]]:
     """Kind, store and targets, in the order of the plan."""
     for (kind, place), group in groupby(entries, key=lambda entry: (entry.kind, entry.place)):
         yield kind, place, [entry.target for entry in group]
-
-
-def _scan(workspace: Workspace, after: Survey, left: PurgePlan) -> Scan:
-    """What a plan made afterwards would still have to do, and what is in the data and in the models that stay."""
-    folders = [folder for folder in (workspace.prepared, workspace.splits) if folder.is_dir()]
-    in_data = [(path, trace) for folder in folders for path, trace in after.traces.in_folder(folder)]
-    gone = reasons(after.inventory.models)
-    live = [model for model in after.inventory.models if model.kept and (model.served or model.id not in gone)]
-    in_models, files = traces_in_models(after.connection, live, after.traces)
-    found = [Finding(entry.place, entry.name, entry.why) for entry in left.to_do]
-    found += [Finding("data", path.name, f"holds {trace.text}") for path, trace in in_data]
-    found += [Finding(model.place, name, f"holds {text}") for model, name, text in in_models]
-    places = {
-        "data/prepared and data/splits": sum(len(list(folder.iterdir())) for folder in folders),
-        **after.places,
-        "MLflow, files of models that stay": files,
-    }
-    return Scan(places, tuple(found))
 
 
 def _with_outside(plan: PurgePlan, after: PurgePlan) -> PurgePlan:

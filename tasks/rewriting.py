@@ -8,7 +8,6 @@ and neither is `dvc.lock`: `dvc status` then says, truthfully, that the data hav
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from qunlearn.data import erased as erased_list
 from qunlearn.data import imageset, splits
 from qunlearn.data.imageset import ImageSet
+from qunlearn.data.removal import remove_folder
 from qunlearn.data.scenarios import Subset
 from qunlearn.data.splits import PARTITIONS, SUBSETS, Split
 from qunlearn.data.statistics import with_statistics
@@ -105,7 +105,7 @@ def settle(folder: Path) -> None:
         retired.rename(folder)
     for leftover in (fresh, retired):
         if leftover.exists():
-            shutil.rmtree(leftover)
+            remove_folder(leftover)
 
 
 def is_settled(folder: Path) -> bool:

@@ -6,13 +6,14 @@ again: by the next `evaluate`.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+
+from qunlearn.data.removal import remove_folder
 
 FOLDER = ".qunlearn"
 _PREFIX = "stage-"
@@ -34,13 +35,13 @@ def scratch(root: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder)
+        remove_folder(folder)
         owned.release()
 
 
 def _remove_if_left(folder: Path) -> None:
     try:
         with FileLock(folder / _OWNED, timeout=0):
-            shutil.rmtree(folder)
+            remove_folder(folder)
     except Timeout:
         return  # its stage still runs

@@ -6,9 +6,7 @@ behave that have not seen the forget set.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import Literal
 
 from prefect import task
@@ -25,6 +23,7 @@ from tasks.fingerprint import TRAINING_MODULES, fingerprint
 from tasks.manifests import Cell
 from tasks.material import Material, use_threads
 from tasks.peak_memory import peak_memory, warm_up
+from tasks.temporary import temporary_folder
 from tasks.tracking import Run, Store
 from tasks.workspace import Workspace, derived_seed
 
@@ -106,8 +105,8 @@ def _train(run: Run, workspace: Workspace, material: Material, kind: Kind, seed:
 def _keep(run: Run, model: nn.Module, workspace: Workspace, material: Material, kind: Kind, seed: int) -> str:
     """Store the checkpoint as the run's output; its digest."""
     subset = _subset(kind)
-    with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
-        folder = Path(temporary) / "checkpoint"
+    with temporary_folder(workspace.root) as temporary:
+        folder = temporary / "checkpoint"
         digest = checkpoint.save(
             model,
             folder,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import torch
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -24,6 +21,7 @@ from tasks.forget_losses import epoch_table
 from tasks.manifests import Cell
 from tasks.material import Material, use_threads
 from tasks.peak_memory import peak_memory, warm_up
+from tasks.temporary import temporary_folder
 from tasks.tracking import CellRecord, Run, Store
 from tasks.tracking.names import REGISTERED_TAG, SEARCH_TAG, TRIAL_TAG
 from tasks.tracking.records import FINGERPRINT_TAG, settings_digest
@@ -134,14 +132,14 @@ def _of_row(told: str, assignment: Assignment) -> str:
 def _unlearn(
     run: Run, store: Store, material: Material, assignment: Assignment, origin: CellRecord, workspace: Workspace
 ) -> str:
-    with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
-        folder = store.fetch(origin.digest, Path(temporary) / "parent", model_id=origin.model_id)
+    with temporary_folder(workspace.root) as temporary:
+        folder = store.fetch(origin.digest, temporary / "parent", model_id=origin.model_id)
         parent = checkpoint.load(folder, digest=origin.digest)
         material.check_blueprint(parent)
         material.check_gate(parent)
         material = material.for_model(parent)
         result = _result(run, material, assignment, parent, workspace)
-        folder = Path(temporary) / "checkpoint"
+        folder = temporary / "checkpoint"
         digest = checkpoint.save(
             result.model,
             folder,

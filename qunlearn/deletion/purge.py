@@ -7,7 +7,7 @@ in the same plan, so that nobody takes the plan for the whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import PurePosixPath
@@ -111,6 +111,8 @@ AGGREGATES = frozenset(f"tables/{name}.parquet" for name in ("epochs", "steps", 
 """Tables with a row an epoch, step or layer. Any other table of a run may have a row a sample."""
 DOCUMENTS = frozenset((".html", ".json", ".md", ".png", ".svg", ".txt", ".yaml"))
 """Files for people. Any other kind of file can hold weights, logits or figures of single samples."""
+EXPORTED = frozenset((".onnx", ".ort", ".tflite", ".pt2"))
+"""Networks that somebody has exported for devices."""
 
 
 def make_plan(inventory: Inventory, *, models: ModelPolicy) -> PurgePlan:
@@ -128,7 +130,7 @@ def make_plan(inventory: Inventory, *, models: ModelPolicy) -> PurgePlan:
         *_folders(inventory),
         *_objects(inventory),
         *_models(inventory, why, policy=models),
-        *_run_files(inventory, frozenset(why)),
+        *_run_files(inventory, frozenset(why), served={model.id for model in inventory.models if model.served}),
         *_leftovers(inventory, policy=models),
         *(Entry(one.kind, one.name, None, one.place, Action.OUTSIDE, one.why) for one in inventory.outside),
     ]
@@ -162,14 +164,19 @@ def _models(inventory: Inventory, why: Mapping[str, str], *, policy: ModelPolicy
             yield Entry(MODEL, one.name, one.weights, one.place, Action(verdict), why[one.id], one.id)
 
 
-def _run_files(inventory: Inventory, tainted: frozenset[str]) -> Iterator[Entry]:
+def _run_files(inventory: Inventory, tainted: frozenset[str], *, served: Set[str]) -> Iterator[Entry]:
     for one in inventory.run_files:
+        place = f"MLflow, run {one.run_name} {one.run_id}"
+        target = f"{one.run_id}/{one.path}"
         why = f"holds {one.found}" if one.found else ""
         if not why and one.models & tainted and may_hold_samples(one.path):
+            if one.made & served and PurePosixPath(one.path).suffix.lower() in EXPORTED:
+                told = "lies with the served model, and so is taken for an export of it; remove it by hand if it is not"
+                yield Entry(RUN_FILE, one.path, one.digest, place, Action.OUTSIDE, told, target)
+                continue
             why = "data or weights of a run that used models which erased samples went into"
         if why:
-            place = f"MLflow, run {one.run_name} {one.run_id}"
-            yield Entry(RUN_FILE, one.path, one.digest, place, Action.REMOVE, why, f"{one.run_id}/{one.path}")
+            yield Entry(RUN_FILE, one.path, one.digest, place, Action.REMOVE, why, target)
 
 
 def may_hold_samples(path: str) -> bool:

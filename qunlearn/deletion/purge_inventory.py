@@ -31,7 +31,10 @@ class DataFolder:
 
 @dataclass(frozen=True)
 class RunFile:
-    """A file among a run's artifacts: what a search of its content found, and the models the run made or read."""
+    """A file among a run's artifacts: what a search of its content found, and the models the run made or read.
+
+    `made` are those that the run made.
+    """
 
     run_id: str
     run_name: str
@@ -39,6 +42,7 @@ class RunFile:
     digest: str
     found: str
     models: frozenset[str]
+    made: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

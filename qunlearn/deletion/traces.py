@@ -8,6 +8,9 @@ What is searched:
 - weights by the sha256 of whole files.
 
 What is not: an image in another encoding (a PNG, scaled, as floats), and anything encrypted.
+
+Anybody can put a file into a store. What claims to be an array, a table or an archive and is not, or unpacks to far
+more than it is, never ends a search: its bytes are searched as they are, and it is kept in mind as not searchable.
 """
 
 from __future__ import annotations
@@ -15,53 +18,44 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import lzma
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import numpy as np
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from numpy.typing import NDArray
+
+from qunlearn.deletion.formats import NotSearchableError, column_texts, image_rows
 
 CHUNK = 1 << 22
 """Bytes that are read at a time."""
 OVERLAP = 1024
 """Bytes that two chunks share, more than four for each character of the longest id."""
-ROWS = 1024
-ZIP, GZIP, PARQUET, NUMPY = b"PK\x03\x04", b"\x1f\x8b", b"PAR1", b"\x93NUMPY"
+ZIP, GZIP, PARQUET, NUMPY = b"PK\x03\x04", b"\x1f\x8b\x08", b"PAR1", b"\x93NUMPY"
 NESTED = 3
 """Archives within archives that are opened."""
-DAMAGED = (
-    zipfile.BadZipFile,
-    gzip.BadGzipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-)
-"""What reading a damaged or encrypted archive raises."""
+RATIO, LEAST = 1100, 1 << 30
+"""A file may unpack to so many times its size, which is more than deflate reaches (1032), or to so many bytes."""
+CONFIG = 1 << 24
+"""Bytes of the longest ``config.json`` that is read."""
 
 
 @dataclass(frozen=True)
 class Found:
     """What a file holds: how many different erased ids, how many erased images, and whether it is erased weights.
 
-    `sha256` is that of the file.
+    `sha256` is that of the file. `unsearchable` says why a part of it could not be searched, empty if all was.
     """
 
     sha256: str
     ids: int = 0
     images: int = 0
     weights: bool = False
+    unsearchable: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.ids or self.images or self.weights)
@@ -76,10 +70,23 @@ class Found:
 
 @dataclass
 class _Hits:
-    """What has been found so far."""
+    """What has been found so far, how many more bytes may be unpacked, and why a part could not be searched."""
 
+    left: int
     ids: set[str] = field(default_factory=set)
     images: int = 0
+    unsearchable: str = ""
+
+    def note(self, error: Exception) -> None:
+        """Keep in mind that a part could not be searched."""
+        told = str(error) if isinstance(error, NotSearchableError) else f"damaged or encrypted ({type(error).__name__})"
+        self.unsearchable = self.unsearchable or told
+
+    def take(self, count: int) -> None:
+        """Count unpacked bytes; NotSearchableError when they are too many."""
+        self.left -= count
+        if self.left < 0:
+            raise NotSearchableError("unpacks to far more than its size")
 
 
 @dataclass(frozen=True)
@@ -91,12 +98,14 @@ class Traces:
         images: sha256 of the pixels (C x H x W bytes) of erased images.
         pixels: bytes of one image; 0 where no image is searched.
         weights: sha256 of weights files.
+        unsearchable: filled by each search: sha256 of a file that could not be searched wholly -> its path, and why.
     """
 
     ids: frozenset[str]
     images: frozenset[str] = field(default_factory=frozenset)
     pixels: int = 0
     weights: frozenset[str] = field(default_factory=frozenset)
+    unsearchable: dict[str, tuple[str, str]] = field(default_factory=dict, compare=False, repr=False)
 
     def in_file(self, path: Path) -> Found:
         """Search one file, whatever its name.
@@ -104,24 +113,34 @@ class Traces:
         Raises:
             OSError: it cannot be read.
         """
-        hits = _Hits()
+        hits = _Hits(max(RATIO * path.stat().st_size, LEAST))
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             self._search(file, hits, depth=0)
-        return Found(sha256, len(hits.ids), hits.images, sha256 in self.weights)
+        if hits.unsearchable:
+            self.unsearchable[sha256] = (str(path), hits.unsearchable)
+        return Found(sha256, len(hits.ids), hits.images, sha256 in self.weights, hits.unsearchable)
 
     def parent(self, path: Path) -> str:
         """Whether a file is the ``config.json`` of a checkpoint that was made from erased weights: in words, or empty.
 
         To be asked about what nobody needs any more. The served model was made from such weights, too.
+
+        Raises:
+            OSError: it cannot be read.
         """
         if path.name != "config.json":
             return ""
+        with path.open("rb") as file:
+            content = file.read(CONFIG + 1)
         try:
-            parent = json.loads(path.read_bytes())["extra"]["parent"]
-        except (ValueError, KeyError, TypeError):
+            parent = json.loads(content)["extra"]["parent"] if len(content) <= CONFIG else ""
+        except (KeyError, TypeError):
+            return ""  # another program's
+        except (ValueError, RecursionError):
+            self.unsearchable[hashlib.sha256(content).hexdigest()] = (str(path), "not the JSON that its name promises")
             return ""
-        return "a model that was made from an erased one" if parent in self.weights else ""
+        return "a model that was made from an erased one" if isinstance(parent, str) and parent in self.weights else ""
 
     def in_folder(self, folder: Path) -> Iterator[tuple[Path, Found]]:
         """Search all files below a folder, links to files included; only those that hold something."""
@@ -130,27 +149,52 @@ class Traces:
                 yield path, found
 
     def _search(self, file: BinaryIO, hits: _Hits, *, depth: int) -> None:
-        """Add what is in a stream that can seek; what was found before it turns out to be damaged counts."""
+        """Add what is in a stream that can seek; what was found before it turns out to be damaged counts.
+
+        Raises:
+            OSError: the file itself cannot be read.
+        """
+        try:
+            head, size = self._search_bytes(file, hits, depth)
+        except Exception as error:
+            if not depth:
+                raise
+            hits.note(error)
+            return
+        try:
+            file.seek(0)
+            if head.startswith(NUMPY):
+                self._search_images(file, size, hits)
+            elif head.startswith(PARQUET):
+                for text in column_texts(file, hits.take):
+                    hits.ids |= self._ids_in(text)
+            elif head.startswith((ZIP, GZIP)):
+                if depth == NESTED:
+                    raise NotSearchableError(f"an archive within {NESTED} others")
+                for member in _members(file, hits, zipped=head.startswith(ZIP)):
+                    self._search(member, hits, depth=depth + 1)
+        except Exception as error:  # noqa: BLE001 - what the readers of these formats raise is nowhere listed
+            hits.note(error)
+
+    def _search_bytes(self, file: BinaryIO, hits: _Hits, depth: int) -> tuple[bytes, int]:
+        """Search for ids as they are written; the first bytes, and how many there are."""
         file.seek(0)
-        head = file.read(8)
-        file.seek(0)
-        tail = b""
+        head, tail, size = b"", b"", 0
         while chunk := file.read(CHUNK):
+            head = head or chunk[:8]
+            size += len(chunk)
             content = tail + chunk
             # Without its zeros a text in UTF-16 or UTF-32 is one in ASCII.
             hits.ids |= self._ids_in(content.replace(b"\0", b""))
             tail = content[-OVERLAP:]
-        file.seek(0)
-        if head.startswith(NUMPY):
-            hits.images += self._images(file)
-        elif head.startswith(PARQUET):
-            hits.ids |= self._column_ids(file)
-        elif depth < NESTED and head.startswith((ZIP, GZIP)):
-            try:
-                for member in _members(file, zipped=head.startswith(ZIP)):
-                    self._search(member, hits, depth=depth + 1)
-            except DAMAGED:
-                return  # or encrypted; its own bytes have been searched
+            if depth:
+                hits.take(len(chunk))
+        return head, size
+
+    def _search_images(self, file: BinaryIO, size: int, hits: _Hits) -> None:
+        if self.images:
+            for rows in image_rows(file, size, pixels=self.pixels):
+                hits.images += sum(digest in self.images for digest in image_digests(rows))
 
     def _ids_in(self, content: bytes) -> set[str]:
         """Ids anywhere in the text, also as part of a longer name."""
@@ -172,53 +216,27 @@ class Traces:
         """Characters of ids, as many as the shortest has."""
         return re.compile(rb"[A-Za-z0-9._-]{%d,}" % self._lengths[0])
 
-    def _column_ids(self, file: BinaryIO) -> set[str]:
-        found: set[str] = set()
-        try:
-            table = pq.ParquetFile(file)
-            names = [column.name for column in table.schema_arrow if not _is_number(column.type)]
-            for batch in table.iter_batches(columns=names) if names else ():
-                found |= self._ids_in(repr(batch.to_pylist()).encode())
-        except (pa.ArrowException, OSError):
-            # Not a Parquet file after all: its bytes have been searched.
-            return found
-        return found
-
-    def _images(self, file: BinaryIO) -> int:
-        array = _array(file) if self.images else None
-        if array is None or array.dtype.itemsize != 1 or array.ndim < 2 or array[:1].size != self.pixels:
-            return 0
-        return sum(digest in self.images for digest in image_digests(array))
-
 
 def image_digests(images: NDArray[np.uint8]) -> Iterator[str]:
     """sha256 of the pixels of each image of uint8 [N, C, H, W]."""
-    for start in range(0, len(images), ROWS):
-        for image in np.ascontiguousarray(images[start : start + ROWS]):
-            yield hashlib.sha256(image.tobytes()).hexdigest()
+    for image in images:
+        yield hashlib.sha256(np.ascontiguousarray(image).tobytes()).hexdigest()
 
 
-def _is_number(kind: Any) -> bool:
-    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
+def _members(file: BinaryIO, hits: _Hits, *, zipped: bool) -> Iterator[BinaryIO]:
+    """The members of an archive, unpacked as they are read, so that none has to fit into memory.
 
-
-def _array(file: BinaryIO) -> NDArray[Any] | None:
-    try:
-        if isinstance(file, BufferedReader):  # a file of its own, no member of an archive
-            mapped: NDArray[Any] = np.load(file.name, mmap_mode="r", allow_pickle=False)
-            return mapped
-        loaded: NDArray[Any] = np.load(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError):
-        return None  # truncated, or of Python objects: no image that we wrote
-    return loaded
-
-
-def _members(file: BinaryIO, *, zipped: bool) -> Iterator[BinaryIO]:
-    """The members of an archive, unpacked as they are read, so that none has to fit into memory."""
+    One that is damaged does not keep the others from being searched.
+    """
     if not zipped:
         yield cast(BinaryIO, gzip.GzipFile(fileobj=file))
         return
     with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
-            with archive.open(member) as stream:
+            try:
+                stream = archive.open(member)
+            except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+                hits.note(error)
+                continue
+            with stream:
                 yield cast(BinaryIO, stream)

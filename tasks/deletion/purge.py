@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from pathlib import PurePosixPath
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from qunlearn.deletion.ledger import Batch, State
-from qunlearn.deletion.purge import Action
+from qunlearn.deletion.purge import Action, Entry
+from qunlearn.deletion.purge_inventory import MODEL, QUARANTINED, RUN_FILE, SCRATCH, TEMPORARY
 from tasks.deletion.erasing import erased_ids
 from tasks.deletion.service import Service, base_of
 from tasks.purge_outside import ALWAYS
 from tasks.purging import PurgeReport, purge
 from tasks.tracking import ChampionChangedError
 from tasks.tracking.outages import outages_told
+
+SUFFIX = re.compile(r"\.[a-z0-9]{1,8}")
+"""Endings of files that evidence may show."""
 
 
 class PurgeIncompleteError(ValueError):
@@ -57,19 +63,44 @@ def _check_served(service: Service, batch: Batch) -> None:
 
 
 def _facts(report: PurgeReport) -> dict[str, object]:
-    named = ("kind", "name", "digest", "place")
-    done = [{name: getattr(one, name) for name in named} | {"action": one.action.value} for one in report.plan.to_do]
+    done = [_shown(one) for one in report.plan.to_do]
     places = [{"what": what, "objects": count} for what, count in report.scan.places.items()]
     return {"purge": {"objects": done, "scan": {"places": places, "found": 0}}, "outside": _outside(report)}
 
 
+def _shown(entry: Entry) -> dict[str, object]:
+    """An entry for evidence, which is shown to others and stays for ever: nothing that a person has named."""
+    name, place = entry.name, _place(entry)
+    if entry.kind == RUN_FILE:
+        suffix = PurePosixPath(entry.name).suffix.lower()
+        name = f"a file {suffix}" if SUFFIX.fullmatch(suffix) else "a file"
+    return {
+        "kind": entry.kind,
+        "name": name,
+        "digest": entry.digest,
+        "place": place,
+        "action": entry.action.value,
+    }
+
+
+def _place(entry: Entry) -> str:
+    if entry.kind == RUN_FILE:
+        return f"MLflow, run {entry.target.partition('/')[0]}"
+    if entry.kind == MODEL:
+        return f"MLflow, model {entry.target}"
+    # The path of a folder can hold the name of an account.
+    return "this computer" if entry.kind in (TEMPORARY, SCRATCH, QUARANTINED) else entry.place
+
+
 def _outside(report: PurgeReport) -> list[str]:
-    """What the purge did not reach. Evidence is shown to others: names of files and addresses, which can name a person
-    or a secret, stay with `qunlearn purge --dry-run`."""
+    """What the purge did not reach. Names of files and addresses, which can name a person or a secret, stay with
+    `qunlearn purge --dry-run`."""
     always = [f"{one.name}, {one.place}: {one.why}" for one in ALWAYS]
     common = {(one.kind, one.name, one.place) for one in ALWAYS}
     found = Counter(
-        (one.kind, one.place) for one in report.plan.of(Action.OUTSIDE) if (one.kind, one.name, one.place) not in common
+        (one.kind, "MLflow, runs" if one.kind == RUN_FILE else _place(one))
+        for one in report.plan.of(Action.OUTSIDE)
+        if (one.kind, one.name, one.place) not in common
     )
     own = [f"{kind}, {place}: {count}, listed by `qunlearn purge --dry-run`" for (kind, place), count in found.items()]
     return [*own, *always]

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.file_utils import local_file_uri_to_path
 
+from qunlearn.data.removal import remove_folder
+from tasks.temporary import temporary_folder
 from tasks.tracking.connection import Connection, TrackingError, is_code
 
 
@@ -54,8 +55,8 @@ class ArtifactFiles:
         if folder is not None:
             yield folder / name
             return
-        with TemporaryDirectory(prefix="qunlearn-") as temporary:
-            yield Path(self._repository().download_artifacts(name, dst_path=temporary))
+        with temporary_folder(self.connection.root) as temporary:
+            yield Path(self._repository().download_artifacts(name, dst_path=str(temporary)))
 
     def copy_to(self, folder: Path) -> None:
         """Copy all files into an existing folder."""
@@ -66,10 +67,17 @@ class ArtifactFiles:
         """Remove one file, or all; what is not there counts as removed.
 
         Raises:
+            OSError: a file of a local store cannot be removed.
             TrackingError: it is still there.
         """
         if self._has(name):
-            self._repository().delete_artifacts(name)
+            try:
+                self._repository().delete_artifacts(name)
+            except OSError:
+                if name is not None or self.folder is None:
+                    raise
+                # It meets the same obstacle, and can say in which folder that lies.
+                remove_folder(self.folder)
         if self._has(name):
             raise TrackingError(
                 f"{name or 'the files'} of {self.location}: still there after the artifact store was told to remove "

@@ -50,6 +50,8 @@ class Connection:
     """Held while something is found or created; also by other processes."""
     ui: str
     """Address of the pages of runs and models."""
+    root: Path = Path()
+    """Of the project; its temporary folders are marked as the project's own."""
 
     @property
     def is_server(self) -> bool:
@@ -144,7 +146,8 @@ def connect(config: TrackingConfig, *, root: Path, ui: str = LOCAL_UI) -> Connec
     """
     root = root.resolve()
     uri = _resolve(config, root)
-    for noisy in ("alembic", "mlflow.store.model_registry.abstract_store"):
+    # The last one tells of an empty folder, which our own errors do in words that help.
+    for noisy in ("alembic", "mlflow.store.model_registry.abstract_store", "mlflow.store.artifact.artifact_repo"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # What it logs it also raises; the log would add a traceback, and the statement with its values.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
@@ -168,7 +171,8 @@ def connect(config: TrackingConfig, *, root: Path, ui: str = LOCAL_UI) -> Connec
                 f"the MLflow server {without_credentials(uri)} refuses access ({error.error_code}); name an account "
                 "that may write the experiment in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
             ) from None
-    return Connection(client, uri, experiment_id, lock_path, uri.rstrip("/") if uri.startswith("http") else ui)
+    pages = uri.rstrip("/") if uri.startswith("http") else ui
+    return Connection(client, uri, experiment_id, lock_path, pages, root)
 
 
 def _resolve(config: TrackingConfig, root: Path) -> str:

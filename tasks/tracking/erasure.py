@@ -71,6 +71,8 @@ def custody(connection: Connection) -> tuple[list[Connection], list[Connection]]
 def stored_models(connection: Connection, erased: frozenset[str]) -> list[StoredModel]:
     """All models of an experiment that this program made, with all that a decision about them needs.
 
+    They are told by a tag, which anybody can take away: see `unmarked` for the others.
+
     Args:
         erased: ids of the erased samples.
     """
@@ -87,7 +89,7 @@ def stored_models(connection: Connection, erased: frozenset[str]) -> list[Stored
             weights=f"sha256:{model.tags[DIGEST_TAG]}",
             place=_place(model, own),
             erased=counts.get(model.model_id),
-            parents=tuple(_parents(connection, model)),
+            parents=tuple(parents_of(connection, model)),
             served=served is not None and served.model_id == model.model_id,
             registered=any(version.name == SERVED for version in own),
             benchmark=model.tags.get("stage") in BENCHMARK,
@@ -160,7 +162,7 @@ def _place(model: LoggedModel, registered: list[Version]) -> str:
     return f"MLflow, model {model.model_id}{labels}"
 
 
-def _parents(connection: Connection, model: LoggedModel) -> Iterator[str]:
+def parents_of(connection: Connection, model: LoggedModel) -> Iterator[str]:
     """Ids of the models that a model was made from, by the inputs of its run; by its tag where these are gone."""
     try:
         # Runs that a search finds carry no model inputs.
@@ -182,7 +184,8 @@ def _mark(connection: Connection, model: LoggedModel, *, why: str, mark: Mark, t
     if ERASED_AT in model.tags:
         return
     head = f"**Its bytes were {'moved aside' if tags else 'erased'}** at {mark.at} ({mark.because}): it {why}."
-    mark_run(connection, str(model.source_run_id), mark)
+    if model.source_run_id is not None:
+        mark_run(connection, model.source_run_id, mark)
     for version in versions(connection).get(model.model_id, ()):
         name, number = version.name, str(version.number)
         for key, value in mark.tags.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 from mlflow.entities import LoggedModel
 from mlflow.entities import Run as MlflowRun
 
+from tasks.temporary import temporary_folder
 from tasks.tracking.checkpoints import DIGEST_TAG, MissingCheckpointError, is_intact, models_with
 from tasks.tracking.connection import Connection, TrackingError
 from tasks.tracking.run import SETTINGS_TAG, TABLES
@@ -102,7 +102,7 @@ def cell_table(connection: Connection, record: CellRecord, name: str) -> dict[st
     Raises:
         TrackingError: it kept no table of that name.
     """
-    with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
+    with temporary_folder(connection.root) as temporary:
         table = pq.read_table(_artifact(connection, record, f"{TABLES}/{name}.parquet", temporary))
         return {column: table[column].to_numpy() for column in table.column_names}
 
@@ -113,16 +113,16 @@ def cell_json(connection: Connection, record: CellRecord, path: str) -> Any:
     Raises:
         TrackingError: it kept no such file.
     """
-    with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
+    with temporary_folder(connection.root) as temporary:
         return json.loads(_artifact(connection, record, path, temporary).read_text(encoding="utf-8"))
 
 
-def _artifact(connection: Connection, record: CellRecord, path: str, folder: str) -> Path:
+def _artifact(connection: Connection, record: CellRecord, path: str, folder: Path) -> Path:
     parent = path.rpartition("/")[0] or None
     kept = [entry.path for entry in connection.client.list_artifacts(record.run_id, parent)]
     if path not in kept:
         raise TrackingError(f"run {record.run_id}: kept no file {path}; beside it are {', '.join(kept) or 'none'}")
-    return Path(connection.client.download_artifacts(record.run_id, path, dst_path=folder))
+    return Path(connection.client.download_artifacts(record.run_id, path, dst_path=str(folder)))
 
 
 def _with_settings(

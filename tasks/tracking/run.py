@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from mlflow.entities import LoggedModelInput, LoggedModelOutput, LoggedModelStatus, Metric, Param, RunTag
 
+from tasks.temporary import temporary_folder
 from tasks.tracking.cards import COUNT_TAG, model_card
 from tasks.tracking.checkpoints import TRAINED_IDS, recorded_digests
 from tasks.tracking.connection import Connection
@@ -146,8 +146,8 @@ class Run:
     def _write(self, path: str, content: bytes) -> None:
         target = PurePosixPath(path)
         folder = None if target.parent == PurePosixPath(".") else str(target.parent)
-        with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
-            local = Path(temporary, target.name)
+        with temporary_folder(self.connection.root) as temporary:
+            local = temporary / target.name
             local.write_bytes(content)
             self.connection.client.log_artifact(self.id, str(local), folder)
 

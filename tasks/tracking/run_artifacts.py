@@ -48,7 +48,7 @@ def run_files(connection: Connection, traces: Traces) -> tuple[list[RunFile], in
     def judged(run: MlflowRun) -> tuple[list[RunFile], int]:
         files = ArtifactFiles(connection, str(run.info.artifact_uri))
         found = []
-        models: frozenset[str] | None = None
+        models: tuple[frozenset[str], frozenset[str]] | None = None
         names = files.names()
         for name in names:
             with files.local(name) as path:
@@ -58,7 +58,7 @@ def run_files(connection: Connection, traces: Traces) -> tuple[list[RunFile], in
             if models is None:
                 models = _models_of(connection, run.info.run_id)
             found.append(
-                RunFile(run.info.run_id, run.info.run_name, name, f"sha256:{trace.sha256}", trace.text, models)
+                RunFile(run.info.run_id, run.info.run_name, name, f"sha256:{trace.sha256}", trace.text, *models)
             )
         return found, len(names)
 
@@ -131,13 +131,14 @@ def at_work(connection: Connection) -> tuple[list[str], list[str]]:
     return here, elsewhere
 
 
-def _models_of(connection: Connection, run_id: str) -> frozenset[str]:
-    """Ids of the models that a run made or read."""
+def _models_of(connection: Connection, run_id: str) -> tuple[frozenset[str], frozenset[str]]:
+    """Ids of the models that a run made or read, and of those that it made."""
     # Runs that a search finds carry no model inputs.
     run = connection.client.get_run(run_id)
     read = (run.inputs.model_inputs or ()) if run.inputs else ()
     made = (run.outputs.model_outputs or ()) if run.outputs else ()
-    return frozenset(entry.model_id for entry in (*read, *made))
+    ids = frozenset(entry.model_id for entry in made)
+    return ids.union(entry.model_id for entry in read), ids
 
 
 def _location(connection: Connection) -> str:

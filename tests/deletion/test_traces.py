@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from qunlearn.deletion import formats
 from qunlearn.deletion import traces as module
 from qunlearn.deletion.traces import Traces, image_digests
 
@@ -187,17 +188,18 @@ def test_other_arrays_hold_no_erased_image(tmp_path, two, array):
 
 
 def test_more_images_than_are_hashed_at_a_time(tmp_path, two, monkeypatch):
-    monkeypatch.setattr(module, "ROWS", 2)
+    monkeypatch.setattr(formats, "ROWS", 2)
     np.save(tmp_path / "images.npy", IMAGES)
     assert two.in_file(tmp_path / "images.npy").images == 2
 
 
-def test_a_truncated_array_is_no_error(tmp_path, two):
+def test_a_truncated_array_is_searched_as_far_as_it_goes_and_told(tmp_path, two):
     np.save(tmp_path / "images.npy", IMAGES)
     content = (tmp_path / "images.npy").read_bytes()
-    for length in (len(content) - 1, 20, 6):
+    for length, images in ((len(content) - 1, 2), (len(content) - 17, 1), (20, 0), (7, 0)):
         (tmp_path / "images.npy").write_bytes(content[:length])
-        assert not two.in_file(tmp_path / "images.npy")
+        found = two.in_file(tmp_path / "images.npy")
+        assert (found.images, bool(found.unsearchable)) == (images, True)
 
 
 # --- weights ---------------------------------------------------------------------------------------------------------

@@ -81,7 +81,7 @@ def test_the_purge_tells_what_it_did_and_what_it_searched(erased, run):
     last = out.splitlines()[-1]
     assert (code, err) == (0, "")
     assert "a search of " in last
-    assert "found nothing. 6 things lie outside, see above." in last
+    assert "found nothing. Outside, see above: 6 things." in last
     assert not set(erased.gone) & set(data_digest(erased).decode().split())
     assert not (erased.root / ".qunlearn" / "purge.json").exists()
     code, out, _ = run("--json")
@@ -111,7 +111,7 @@ def test_what_is_left_ends_with_an_error(erased, run, monkeypatch):
     monkeypatch.setattr(purging, "_carry_out", carry_out)
     code, out, _ = run()
     assert code == 1
-    assert "objects still found:\n  data, notes.txt: holds 1 erased id\nRun the purge again" in out
+    assert "objects still found:\n  data/splits, notes.txt: holds 1 erased id\nRun the purge again" in out
     assert (erased.root / ".qunlearn" / "purge.json").exists()
 
 
