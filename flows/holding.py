@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +16,27 @@ class HeldError(ValueError):
     """Somebody else is at work on the served model."""
 
 
+class LockFileError(ValueError):
+    """Nobody can hold the served model, since its lock file cannot be written."""
+
+
 def lock(root: Path) -> FileLock:
-    """The file lock of the served model."""
-    folder(root).mkdir(exist_ok=True)
-    return FileLock(folder(root) / "served-model.lock")
+    """The file lock of the served model.
+
+    Raises:
+        LockFileError: folder or file must not be written.
+    """
+    place = folder(root) / "served-model.lock"
+    try:
+        place.parent.mkdir(exist_ok=True)
+        # As the lock itself will open it, which tells no reason and no way out.
+        os.close(os.open(place, os.O_RDWR | os.O_CREAT, 0o644))
+    except OSError as error:
+        raise LockFileError(
+            f"{error.filename}: {error.strerror}; it keeps others away from the served model: let this user write it "
+            f"and the folder {root}, and make room, then run this again"
+        ) from None
+    return FileLock(place)
 
 
 @contextmanager
@@ -27,6 +45,7 @@ def served_model(root: Path) -> Iterator[None]:
 
     Raises:
         HeldError: a deletion, a purge, a release or a refresh of the benchmark is at work.
+        LockFileError: as from `lock`.
     """
     held = lock(root)
     try:

@@ -29,6 +29,7 @@ def in_turn(root: Path) -> Iterator[None]:
     """Hold the served model: a file lock for all runs on this computer, and the server's limit where there is one.
 
     Raises:
+        LockFileError: the lock of the served model cannot be written.
         TurnError: the server lacks the limit.
     """
     held = lock(root)

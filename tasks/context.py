@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
+from tasks.git import git
 from tasks.versions import manifest_digest, stage_hashes
 
 PACKAGES = ("torch", "torchvision", "brevitas", "mlflow", "prefect", "dvc")
 VERSIONED = ("data/prepared", "data/splits")
 """Data whose manifest names all its content."""
+GIT_SECONDS = 30.0
 
 
 def run_context(root: Path) -> dict[str, str]:
@@ -40,13 +41,8 @@ def _code(root: Path) -> dict[str, str]:
 
 def _git(root: Path, *arguments: str) -> str | None:
     """What git prints, or None where there is no git, no repository or no commit."""
-    try:
-        # Without optional locks a status never disturbs a git command that runs at the same time.
-        command = ["git", "--no-optional-locks", *arguments]
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=30, check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    # Without optional locks a status never disturbs a git command that runs at the same time.
+    return git(root, "--no-optional-locks", *arguments, timeout=GIT_SECONDS)
 
 
 def _dvc(root: Path) -> dict[str, str]:

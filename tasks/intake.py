@@ -46,8 +46,8 @@ class Submission:
         ways = bool(self.samples) + sum(way is not None for way in (self.subject, self.class_name, self.file))
         if ways != 1:
             raise IntakeError(
-                f"a request names its samples in exactly one way, not {ways}: by samples, by a subject (--group), by a "
-                "class, or by a file"
+                f"a request names its samples in exactly one way, not {ways}: by samples (--sample), by a subject "
+                "(--group), by a class (--class), or by a file (--file)"
             )
         for hashed in (self.subject, self.reference):
             if hashed is not None and not HASHED.fullmatch(hashed):

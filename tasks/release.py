@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -14,13 +12,27 @@ from qunlearn.config import ConfigError
 from qunlearn.data.batches import infer
 from qunlearn.data.erased import read_erased
 from qunlearn.data.splits import check_gate
+from qunlearn.deletion import ledger_files
+from qunlearn.deletion.ledger import Ledger, State
+from qunlearn.deletion.ledger_place import SqliteFile, place
 from tasks.material import Material
+from tasks.temporary import temporary_folder
 from tasks.tracking import Store
 from tasks.tracking.lineage import lineage
+from tasks.tracking.outages import outages_told
+from tasks.tracking.writable import check_writable
 from tasks.workspace import Workspace
 
 TRIED = 32
 """Images that the model is tried on before it is released."""
+
+
+BEYOND_RETURN = (State.PROMOTED, State.PURGED)
+"""States of a deletion that has served its own model and is not completed."""
+
+
+class DeletionOpenError(ValueError):
+    """A deletion has served its model and must end before another one is served."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +45,11 @@ class Released:
     replaces: int
 
 
+@outages_told()
 def release(workspace: Workspace, target: str) -> Released:
     """Register the model that `target` names and make it the champion. Releasing the champion changes nothing.
+
+    The caller holds the served model, so that no deletion begins or goes on meanwhile.
 
     Args:
         target: what `qunlearn lineage` understands, of one model.
@@ -43,14 +58,19 @@ def release(workspace: Workspace, target: str) -> Released:
         TrackingError: no such model, or somebody else released one meanwhile.
         ConfigError: `target` names several models, or one that must not or cannot be served.
         GateError: it was trained on samples that the split holds out.
+        DeletionOpenError: a deletion has served another model, and is not completed.
+        LedgerError: the ledger cannot be read.
+        OutageError: the store or a file cannot be used, for which nothing is released.
     """
     store = Store.open(workspace.params.tracking, root=workspace.root)
     subjects = lineage(store, target).subjects
     if len(subjects) != 1:
         raise ConfigError(f"{target!r} names {len(subjects)} models; name one, for example by its model id (m-...)")
     (model_id,) = subjects
+    _check_deletions(workspace, model_id)
     digest = store.digest_of(model_id)
     _check(workspace, _fetched(store, digest, model_id))
+    check_writable(store.connection)
     before = store.champion()
     base = 0 if before is None else before.version
     version = store.register(model_id, tags={"origin": "release"})
@@ -59,9 +79,31 @@ def release(workspace: Workspace, target: str) -> Released:
     return Released(version, model_id, digest, replaces=base)
 
 
+def _check_deletions(workspace: Workspace, model_id: str) -> None:
+    """Refuse to serve another model than the one of a deletion that is past its promotion.
+
+    That deletion can only go forwards, and it may not have listed its samples as erased yet: a model that knows them
+    would be accepted here, and then neither be purged, being served, nor unlearn them. The deletion's own model may be
+    released, which leads out where another one came to be served all the same.
+    """
+    where = place(None, root=workspace.root)
+    if isinstance(where, SqliteFile) and not ledger_files.exists(where):
+        return  # nobody has asked for a deletion yet, and a release makes no ledger
+    ledger = Ledger.open(root=workspace.root, must_exist=True)
+    for name in {one.batch for one in ledger.requests(states=BEYOND_RETURN) if one.batch is not None}:
+        batch = ledger.batch(name)
+        own = batch.facts.get("candidate", {}).get("model_id")
+        # Where nothing was to be unlearned there is no such model, and the served one does not know the samples.
+        if own is not None and own != model_id:
+            raise DeletionOpenError(
+                f"the deletion {name} has served its model {own} and is {batch.state}, not completed; let "
+                f"`python -m flows.deletion` end it, then release another model (only {own} may be released now)"
+            )
+
+
 def _fetched(store: Store, digest: str, model_id: str) -> Checkpoint:
-    with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
-        return checkpoint.load(store.fetch(digest, Path(temporary) / "model", model_id=model_id), digest=digest)
+    with temporary_folder(store.connection.root) as temporary:
+        return checkpoint.load(store.fetch(digest, temporary / "model", model_id=model_id), digest=digest)
 
 
 def _check(workspace: Workspace, found: Checkpoint) -> None:

@@ -14,6 +14,10 @@ class RequestError(ValueError):
     """A request that cannot be carried out; the message names numbers and classes, never samples."""
 
 
+class ImagesGoneError(ValueError):
+    """Samples that the served model must forget have no image any more: no fault of the request, which must wait."""
+
+
 @dataclass(frozen=True)
 class Known:
     """What is known about samples when a batch is planned.
@@ -94,6 +98,9 @@ def make_plan(
 
     Args:
         check: raises RequestError if the data cannot lose these ids.
+
+    Raises:
+        ImagesGoneError: see there.
     """
     trained, erased = frozenset(known.trained), known.erased
     names = {known.hashed(one): one for one in trained | frozenset(known.labels) | erased}
@@ -140,13 +147,18 @@ def emptied_classes(plan: Plan, known: Known) -> tuple[int, ...]:
 
 
 def _check_possible(forget: set[str], erase: set[str], known: Known) -> None:
-    """Refuse what would leave the model without its images, without data, or without a way to be measured."""
+    """Refuse what would leave the model without data, or without a way to be measured.
+
+    Raises:
+        ImagesGoneError: see there.
+    """
     if not forget:
         return
     if gone := forget - frozenset(known.labels):
-        raise RequestError(
-            f"the served model was trained on {len(gone)} of these samples whose images are no longer in the prepared "
-            "data; without its image a sample cannot be unlearned: train a model without them and release it"
+        raise ImagesGoneError(
+            f"the served model was trained on {len(gone)} of the samples asked for whose images are no longer in the "
+            "prepared data; without its image a sample cannot be unlearned: bring them back with `dvc repro split`, or "
+            "release a model that was trained without them"
         )
     kept = frozenset(known.trained) - forget
     if not kept:

@@ -10,9 +10,12 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from qunlearn.deletion.claims import LEASE
+from qunlearn.deletion.counted import counted
+from qunlearn.deletion.journal import TAKEN_OVER
 from qunlearn.deletion.ledger import Batch, LostClaimError, State, UnavailableError, Worker
 from tasks.deletion.service import Service
 from tasks.tracking.outages import outages_told
+from tasks.tracking.writable import check_writable
 
 
 @task(name="claim", cache_policy=NO_CACHE)
@@ -25,14 +28,20 @@ def claim_batch(params_file: str) -> Batch | None:
     Raises:
         LedgerError: the ledger does not fit its own events; nothing is done with one that somebody has changed.
         BusyError: another worker holds the open batch.
+        OutageError: the store cannot be used; nothing is claimed for work that could not be recorded.
     """
     service = Service.open(params_file)
     # Again: it may be long ago that the flow began to wait for its turn.
     service.ledger.check_intact()
+    check_writable(service.store.connection)
     service.store.mark_orphans()
     batch = service.ledger.claim(Worker.current())
     if batch is not None:
-        get_run_logger().info("batch %s: %d requests, %s", batch.id, len(batch.requests), batch.state)
+        logger = get_run_logger()
+        last = next(event for event in reversed(service.ledger.events()) if event.batch == batch.id)
+        if last.kind == TAKEN_OVER:
+            logger.info("batch %s was left unfinished by another run, and is taken over", batch.id)
+        logger.info("batch %s: %s, %s", batch.id, counted(len(batch.requests), "request"), batch.state)
     return batch
 
 

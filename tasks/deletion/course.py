@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from qunlearn.deletion.counted import counted
 from qunlearn.deletion.ledger import Batch, State
 from tasks.deletion.claiming import give_back
 from tasks.deletion.completion import complete_batch
@@ -37,7 +38,8 @@ def carry_out(params_file: str, batch: Batch) -> str:
             raise
     counts = Counter(request.state for request in batch.requests)
     unlearned = batch.facts.get("plan", {}).get("forget", 0)
-    return f"{counts[State.COMPLETED]} done, {counts[State.REJECTED]} rejected, {unlearned} unlearned"
+    done = f"{counted(counts[State.COMPLETED], 'request')} done, {counts[State.REJECTED]:,} rejected"
+    return f"{done}; {counted(unlearned, 'sample')} unlearned"
 
 
 def next_step(batch: Batch) -> Step:

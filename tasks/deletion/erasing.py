@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from qunlearn.data.erased import append_erased, digest
+from qunlearn.deletion.counted import counted
 from qunlearn.deletion.ledger import Batch, State
 from tasks.deletion.service import Service, carried
+from tasks.git import GitError, git
 from tasks.tracking.outages import outages_told
 
 AUTHOR = ("-c", "user.name=qunlearn", "-c", "user.email=qunlearn@localhost")
 """Who commits where git does not know who does."""
+GIT_SECONDS = 120.0
+"""Time for one git command, with its hooks."""
 
 
 class CommitError(ValueError):
-    """The list of erased ids is written, but git refuses to commit it."""
+    """The list of erased ids is written, but git refuses to commit it; or it is a link, and nothing was written."""
 
 
 @task(name="erase", cache_policy=NO_CACHE)
@@ -28,10 +31,11 @@ def erase_samples(params_file: str, batch: Batch) -> Batch:
 
     Raises:
         ChampionChangedError: nothing was to be unlearned, and another model is served now.
-        CommitError: git refuses.
+        CommitError: git refuses, or the list is a link.
     """
     service = Service.open(params_file)
     path, ledger = service.workspace.erased, service.ledger
+    check_is_file(path)
     if batch.state is State.CLAIMED:
         # Whether a model must unlearn the samples was asked of that one.
         service.base(batch)
@@ -41,9 +45,21 @@ def erase_samples(params_file: str, batch: Batch) -> Batch:
         batch = ledger.advance(batch, batch.state, facts={"erased": {"before": before, "after": None, "commit": None}})
     added = append_erased(path, erased_ids(batch))
     commit = _commit(path, batch.id, service.workspace.root)
-    get_run_logger().info("%d ids were added to %s", len(added), path.name)
+    get_run_logger().info("%s added to %s", counted(len(added), "id"), path.name)
     facts = {**batch.facts["erased"], "after": digest(path), "commit": commit}
     return ledger.advance(batch, batch.state, facts={"erased": facts})
+
+
+def check_is_file(path: Path) -> None:
+    """Refuse a link in the place of the list of erased ids.
+
+    Raises:
+        CommitError: git would commit the link, and the ids would lie outside of the project, in no commit.
+    """
+    if path.is_symlink():
+        raise CommitError(
+            f"{path}: is a link, of which git would commit the address and no id; put the file itself there"
+        )
 
 
 def erased_ids(batch: Batch) -> list[str]:
@@ -77,7 +93,6 @@ def _commit(path: Path, batch: str, root: Path) -> str | None:
 def _git(root: Path, *arguments: str) -> str | None:
     """What git prints; None where it fails or there is none."""
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=120, check=False)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
+        return git(root, *arguments, timeout=GIT_SECONDS)
+    except GitError as error:
+        raise CommitError(f"data/erased.txt: {error}; end or mend it, then let the deletion run again") from None

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from qunlearn import checkpoint
 from qunlearn.checkpoint import Checkpoint
@@ -19,6 +17,7 @@ from qunlearn.deletion.plan import Known
 from qunlearn.deletion.states import FINAL
 from tasks.deletion.setbacks import CandidateError
 from tasks.pages import mlflow_pages
+from tasks.temporary import temporary_folder
 from tasks.tracking import Champion, ChampionChangedError, MissingCheckpointError, Store
 from tasks.workspace import Workspace
 
@@ -64,8 +63,8 @@ class Service:
 
     def fetch(self, digest: str, *, model_id: str) -> Checkpoint:
         """A model with its verified weights, on the CPU; the copy on the disk is gone when this returns."""
-        with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
-            folder = self.store.fetch(digest, Path(temporary) / "checkpoint", model_id=model_id)
+        with temporary_folder(self.workspace.root) as temporary:
+            folder = self.store.fetch(digest, temporary / "checkpoint", model_id=model_id)
             return checkpoint.load(folder, digest=digest)
 
     def base(self, batch: Batch) -> Champion:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 from qunlearn import checkpoint
 from qunlearn.checkpoint import Checkpoint
 from qunlearn.data.splits import check_gate
+from qunlearn.deletion.counted import counted
 from qunlearn.deletion.evidence import ids_digest, json_digest
 from qunlearn.deletion.ledger import Batch, State
 from qunlearn.deletion.plan import Plan
@@ -25,11 +24,13 @@ from tasks.cells import dataset_inputs
 from tasks.context import run_context
 from tasks.deletion.methods import FULL_TRAINING, RETRAIN, next_choice, parents_of
 from tasks.deletion.planning import planned
+from tasks.deletion.progress import epoch_logger, tell_start
 from tasks.deletion.service import Service
 from tasks.deletion.setbacks import MethodsExhaustedError
 from tasks.evaluation_cards import described_bits
 from tasks.fingerprint import fingerprint, unlearning_modules
 from tasks.material import Material, use_threads
+from tasks.temporary import temporary_folder
 from tasks.tracking import Champion, Run
 from tasks.tracking.cards import BITS_TAG
 from tasks.tracking.names import REGISTERED_TAG
@@ -128,7 +129,7 @@ def _made(work: _Work, batch: Batch) -> dict[str, str]:
         return {"model_id": found.model_id, "digest": found.digest, "run_id": found.run_id}
     own = {"stage": "deletion", "method": work.choice.name, REGISTERED_TAG: work.choice.method, "batch": batch.id}
     common = {**run_context(work.service.workspace.root), **own}
-    name = f"delete {len(work.plan.forget)} samples from version {work.base.version}"
+    name = f"delete {counted(len(work.plan.forget), 'sample')} from version {work.base.version}"
     params = work.service.workspace.params.deletion.model_dump(mode="json")
     described = {"method": work.choice.name, **work.settings()}
     with (
@@ -154,7 +155,15 @@ def _unlearn(run: Run, work: _Work) -> tuple[str, str]:
         fresh=lambda: parent.blueprint.build(seed=work.seed).to(device),
         recipe=work.service.workspace.params.training,
     )
-    result = run_method(work.choice.method, parent.model.to(device), problem, work.choice.base, seed=work.seed)
+    tell_start(work.choice, problem.recipe, forget=len(work.plan.forget), retain=len(work.plan.retain))
+    result = run_method(
+        work.choice.method,
+        parent.model.to(device),
+        problem,
+        work.choice.base,
+        seed=work.seed,
+        on_epoch=epoch_logger(work.choice),
+    )
     record_statistics(run, result)
     return _keep(run, result.model, work)
 
@@ -181,8 +190,8 @@ def _keep(run: Run, model: nn.Module, work: _Work) -> tuple[str, str]:
         own = {"version": work.base.version, "weights": parent.digest, "method": made_by}
         extra |= {"parent": parent.digest, "parents": [*earlier, own]}
         tags["parent_sha256"] = parent.digest
-    with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
-        folder = Path(temporary) / "checkpoint"
+    with temporary_folder(work.service.workspace.root) as temporary:
+        folder = temporary / "checkpoint"
         digest = checkpoint.save(model, folder, blueprint=parent.blueprint, trained_ids=plan.retain, extra=extra)
         model_id = run.output_model(
             folder,

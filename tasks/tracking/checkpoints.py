@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.file_utils import local_file_uri_to_path
 
+from tasks.temporary import temporary_folder
 from tasks.tracking.connection import Connection, TrackingError, is_code
 
 WEIGHTS = "weights.safetensors"
@@ -104,8 +104,8 @@ def fetch(connection: Connection, digest: str, destination: Path, *, model_id: s
         destination.mkdir()
     if tried:
         raise MissingCheckpointError(
-            f"weights {digest}: recorded as {', '.join(tried)}, but the files were erased or damaged; "
-            "run the stage that makes them again"
+            f"weights {digest}: recorded as {', '.join(tried)}, but the files were erased or damaged: a deletion may "
+            "have purged a model that was trained on what it erased; `dvc repro` makes it again, without these samples"
         )
     raise MissingCheckpointError(f"weights {digest}: no model in this store has them; run the stage that makes them")
 
@@ -124,9 +124,9 @@ def _local_folder(connection: Connection, model: LoggedModel) -> Iterator[Path]:
     if location.startswith(("file:", "/")):
         yield Path(local_file_uri_to_path(location))
         return
-    with tempfile.TemporaryDirectory(prefix="qunlearn-verify-") as temporary:
-        _download(connection, model, Path(temporary))
-        yield Path(temporary)
+    with temporary_folder(connection.root) as temporary:
+        _download(connection, model, temporary)
+        yield temporary
 
 
 def _download(connection: Connection, model: LoggedModel, destination: Path) -> None:

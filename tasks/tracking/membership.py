@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
@@ -20,6 +19,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.file_utils import local_file_uri_to_path
 
+from tasks.temporary import temporary_folder
 from tasks.tracking.checkpoints import DIGEST_TAG, FILES_TAG, TRAINED_IDS, WEIGHTS
 from tasks.tracking.connection import Connection, is_code
 from tasks.tracking.names import REGISTERED_TAG, written
@@ -178,22 +178,33 @@ def _first_list(connection: Connection, models: Sequence[LoggedModel], *, digest
 
 
 def _training_list(connection: Connection, model: LoggedModel) -> bytes | None:
+    """The file's bytes; None where it is not there, or vanishes while it is read: a deletion may erase it any time."""
     folder = _folder(model)
     if folder is not None:
-        path = folder / TRAINED_IDS
-        return path.read_bytes() if path.is_file() else None
+        try:
+            return (folder / TRAINED_IDS).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
     if TRAINED_IDS not in _files(connection, model):
         return None
     repository = get_artifact_repository(model.artifact_location, tracking_uri=connection.uri)
-    with tempfile.TemporaryDirectory(prefix="qunlearn-") as temporary:
-        return Path(repository.download_artifacts(TRAINED_IDS, dst_path=temporary)).read_bytes()
+    with temporary_folder(connection.root) as temporary:
+        try:
+            return Path(repository.download_artifacts(TRAINED_IDS, dst_path=str(temporary))).read_bytes()
+        except MlflowException:
+            if TRAINED_IDS in _files(connection, model):
+                raise
+            return None
 
 
 def _files(connection: Connection, model: LoggedModel) -> frozenset[str]:
     """Names of the files at the top of a model's folder; none after its bytes were erased."""
     folder = _folder(model)
     if folder is not None:
-        return frozenset(path.name for path in folder.iterdir()) if folder.is_dir() else frozenset()
+        try:
+            return frozenset(path.name for path in folder.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return frozenset()
     try:
         repository = get_artifact_repository(model.artifact_location, tracking_uri=connection.uri)
         return frozenset(entry.path for entry in repository.list_artifacts(""))

@@ -158,7 +158,11 @@ def set_champion(connection: Connection, version: int, *, name: str, base: int |
 
 
 def champion(connection: Connection, *, name: str) -> Champion | None:
-    """The served model, None while there is none."""
+    """The served model, None while there is none.
+
+    Raises:
+        TrackingError: the model lost the mark with its weights' digest.
+    """
     try:
         version = connection.client.get_model_version_by_alias(name, ALIAS)
     except MlflowException as error:
@@ -169,6 +173,11 @@ def champion(connection: Connection, *, name: str) -> Champion | None:
     # The version's own model_id is not filled in; its source is.
     model_id = model_of(version.source)
     model = connection.client.get_logged_model(model_id)
+    if DIGEST_TAG not in model.tags:
+        raise TrackingError(
+            f"version {version.version} of {name} is served, but its model {model_id} has lost the tag {DIGEST_TAG}; "
+            "serve another model with `qunlearn release`"
+        )
     return Champion(int(version.version), model_id, model.tags[DIGEST_TAG], str(model.source_run_id))
 
 

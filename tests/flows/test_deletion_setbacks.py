@@ -75,7 +75,7 @@ def test_after_a_change_of_the_champion_the_run_begins_anew_from_the_new_one(ser
     request = served.ask(*served.training_ids[:2])
     message = run(served)
     assert message.startswith("given back: ")
-    assert message.endswith("; 1 done, 0 rejected, 2 unlearned")
+    assert message.endswith("; 1 request done, 0 rejected; 2 samples unlearned")
     assert len(set(batches)) == 2
     assert (served.now(request).state, served.now(request).attempts) == (State.COMPLETED, 1)
     made, found = served.made(tmp_path), served.evidence(request)
@@ -91,7 +91,7 @@ def test_where_nothing_was_to_be_unlearned_a_change_of_the_champion_begins_anew_
     request = served.ask(held_out)
     message = run(served)
     assert message.startswith("given back: version 1 was served when the batch was planned, and version 2 is now")
-    assert message.endswith("; 1 done, 0 rejected, 0 unlearned")
+    assert message.endswith("; 1 request done, 0 rejected; 0 samples unlearned")
     assert (served.now(request).outcome, served.now(request).attempts) == (Outcome.NOT_TRAINED, 1)
     assert (served.champion.version, served.erased) == (2, {held_out})
 
@@ -100,7 +100,7 @@ def test_samples_that_are_listed_already_may_be_purged_under_another_champion_th
     before("purge_batch", lambda _: release_another(served))
     held_out = served.split.ids("test")[0]
     request = served.ask(held_out)
-    assert run(served) == "1 done, 0 rejected, 0 unlearned"
+    assert run(served) == "1 request done, 0 rejected; 0 samples unlearned"
     assert (served.now(request).outcome, served.now(request).attempts) == (Outcome.NOT_TRAINED, 0)
     assert held_out not in served.data_ids()
 
@@ -127,7 +127,8 @@ def test_a_champion_that_came_before_the_purge_and_was_trained_on_the_samples_ha
     before("purge_batch", learned)
     request = served.ask(asked)
     assert run(served) == (
-        "given back: version 2 is served now, which was trained on 1 of the samples; 1 done, 0 rejected, 1 unlearned"
+        "given back: version 2 is served now, which was trained on 1 of the samples; 1 request done, 0 rejected; "
+        "1 sample unlearned"
     )
     assert served.now(request).outcome is Outcome.UNLEARNED
     assert asked not in served.made(tmp_path).trained_ids
@@ -137,7 +138,7 @@ def test_a_champion_that_came_before_the_purge_and_was_trained_on_the_samples_ha
 def test_a_change_of_the_champion_before_the_batch_is_planned_costs_nothing(served, before):
     before("plan_batch", lambda _: release_another(served))
     request = served.ask(served.training_ids[0])
-    assert run(served) == "1 done, 0 rejected, 1 unlearned"
+    assert run(served) == "1 request done, 0 rejected; 1 sample unlearned"
     assert served.evidence(request).model.before.version == 2
 
 
@@ -148,7 +149,7 @@ def test_without_a_served_model_the_flow_says_what_to_run(served):
         run(served)
     assert served.now(request).state is State.CLAIMED
     served.store.set_champion(1)
-    assert run(served) == "1 done, 0 rejected, 1 unlearned"
+    assert run(served) == "1 request done, 0 rejected; 1 sample unlearned"
 
 
 def test_a_batch_of_another_living_worker_is_left_alone(served, monkeypatch):
@@ -172,7 +173,7 @@ def test_a_second_run_waits_for_the_first(served):
         assert runner.is_alive()
         assert served.champion.version == 1
     runner.join(timeout=300)
-    assert messages == ["1 done, 0 rejected, 1 unlearned"]
+    assert messages == ["1 request done, 0 rejected; 1 sample unlearned"]
 
 
 # --- other data ------------------------------------------------------------------------------------------------------
@@ -185,7 +186,7 @@ def test_a_plan_that_the_data_no_longer_fit_is_made_anew(served, before, step):
     request = served.ask(asked, unknown)
     assert run(served) == (
         "given back: the prepared data or data/erased.txt were changed since the batch was planned; "
-        "1 done, 0 rejected, 1 unlearned"
+        "1 request done, 0 rejected; 1 sample unlearned"
     )
     assert served.now(request).attempts == 1
     assert served.evidence(request).request.counts.already_erased == 1
@@ -204,7 +205,21 @@ def test_images_that_the_model_is_to_keep_must_be_there(served):
     assert (served.champion.version, served.erased) == (1, frozenset())
     imageset.save(whole, served.workspace.prepared)
     preparation.split.fn(served.workspace)
-    assert run(served) == "1 done, 0 rejected, 1 unlearned"
+    assert run(served) == "1 request done, 0 rejected; 1 sample unlearned"
+
+
+def test_a_request_waits_for_images_that_are_gone_and_is_not_rejected(served):
+    whole = imageset.load(served.workspace.prepared)
+    lost = served.training_ids[0]
+    imageset.save(whole.select([one != lost for one in whole.ids]), served.workspace.prepared)
+    preparation.split.fn(served.workspace)
+    request = served.ask(lost)
+    with pytest.raises(MissingImagesError, match=r"trained on 1 of the samples asked for whose images are no longer"):
+        run(served)
+    assert served.now(request).state is State.RECEIVED
+    imageset.save(whole, served.workspace.prepared)
+    preparation.split.fn(served.workspace)
+    assert run(served) == "1 request done, 0 rejected; 1 sample unlearned"
 
 
 def test_what_would_leave_nothing_to_measure_on_is_rejected_alone(served):
@@ -214,7 +229,7 @@ def test_what_would_leave_nothing_to_measure_on_is_rejected_alone(served):
         served.ask(*validation[1:]),
         served.ask(served.training_ids[0]),
     )
-    assert run(served) == "2 done, 1 rejected, 1 unlearned"
+    assert run(served) == "2 requests done, 1 rejected; 1 sample unlearned"
     assert [served.now(one).state for one in (first, all_of_them, last)] == [
         State.COMPLETED,
         State.REJECTED,
@@ -244,7 +259,7 @@ def test_a_candidate_that_is_damaged_is_never_served_and_is_made_anew(served, be
     waiting = served.now(request)
     assert (waiting.state, waiting.reason) == (State.RECEIVED, "the new model was lost or damaged")
     assert served.champion.version == 1
-    assert run(served) == "1 done, 0 rejected, 1 unlearned"
+    assert run(served) == "1 request done, 0 rejected; 1 sample unlearned"
     assert served.champion.version > 1
     assert served.training_ids[0] not in served.made(tmp_path).trained_ids
 
@@ -265,7 +280,7 @@ def test_a_model_that_breaks_while_it_is_released_gives_way_to_the_earlier_one(s
     assert served.champion.version == 1
     assert served.now(request).state is State.RECEIVED
     monkeypatch.setattr(store, "set_champion", promoted)
-    assert run(served) == "1 done, 0 rejected, 1 unlearned"
+    assert run(served) == "1 request done, 0 rejected; 1 sample unlearned"
 
 
 # --- what evidence says of others' files -----------------------------------------------------------------------------

@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 
 import pytest
+from deletion_project import run
 from filelock import FileLock
 
 from flows import cli
 from flows.services import folder
 from qunlearn.data.erased import append_erased
-from qunlearn.deletion.states import State
+from qunlearn.deletion.purge_errors import PurgeError
+from qunlearn.deletion.states import Outcome, State
 from tasks.cells import CellContext
+from tasks.deletion import course
 from tasks.tracking.registry import SERVED
 from tasks.training import train_cell
 
@@ -99,3 +102,82 @@ def test_nothing_is_released_while_a_deletion_is_at_work(served, release):
     assert (code, served.champion.version) == (1, 1)
     assert "is at work on the served model" in err
     assert [one.state for one in served.ledger.requests()] == list[State]()
+
+
+# --- while a deletion is past its promotion --------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def die(params_file, batch):
+    raise Killed
+
+
+def killed_before(served, monkeypatch, step):
+    """Let a deletion run die right before a step; the request, and the deletion's own model."""
+    request = served.ask(*served.training_ids[:3])
+    with monkeypatch.context() as patch:
+        patch.setattr(course, step, die)
+        with pytest.raises(Killed):
+            run(served)
+    return request, served.champion
+
+
+@pytest.mark.parametrize(
+    ("step", "state"),
+    [("erase_samples", State.PROMOTED), ("purge_batch", State.PROMOTED), ("complete_batch", State.PURGED)],
+)
+def test_between_promotion_and_completion_no_other_model_is_released(served, release, monkeypatch, step, state):
+    old, other = served.champion.model_id, another(served)
+    request, own = killed_before(served, monkeypatch, step)
+    assert served.now(request).state is state
+    for target in (old, other):
+        code, out, err = release(target)
+        assert (code, out, served.champion) == (1, "", own)
+        assert err.splitlines()[-1].startswith("qunlearn: error: ")
+    code, out, _ = release(own.model_id)
+    assert (code, served.champion) == (0, own)
+    assert run(served) == "1 request done, 0 rejected; 3 samples unlearned"
+    assert (served.now(request).outcome, served.champion) == (Outcome.UNLEARNED, own)
+
+
+def test_the_refusal_names_the_deletion_and_the_way_out(served, release, monkeypatch):
+    old = served.champion.model_id
+    request, own = killed_before(served, monkeypatch, "erase_samples")
+    _, _, err = release(old)
+    assert f"the deletion {served.now(request).batch} has served its model {own.model_id} and is promoted" in err
+    assert "let `python -m flows.deletion` end it" in err
+
+
+def test_a_deletion_whose_model_was_replaced_all_the_same_ends_after_its_model_is_released_again(
+    served, release, monkeypatch, tmp_path
+):
+    request, own = killed_before(served, monkeypatch, "erase_samples")
+    served.store.set_champion(1)  # as whoever moves the alias in MLflow, or releases with an earlier version
+    for _ in range(2):
+        with pytest.raises(PurgeError, match="it is served, and was trained on 3 of the erased samples"):
+            run(served)
+        assert served.now(request).state is State.PROMOTED
+    # As docs/operations.md says: the refusal names the model that leads out.
+    assert f"has served its model {own.model_id} and is promoted" in release(served.champion.model_id)[2]
+    code, out, _ = release(own.model_id)
+    assert (code, served.champion) == (0, own)
+    assert out.startswith("qunlearn-served version 2 is served, in place of version 1")
+    assert run(served) == "1 request done, 0 rejected; 3 samples unlearned"
+    assert not set(served.made(tmp_path).trained_ids) & set(request.asked.samples)
+    assert served.ledger.verify() is None
+
+
+def test_before_the_promotion_a_release_is_free_and_the_deletion_begins_anew(served, release, monkeypatch):
+    other = another(served)
+    request, _ = killed_before(served, monkeypatch, "promote_candidate")
+    assert served.now(request).state is State.VERIFIED
+    assert release(other)[0] == 0
+    assert run(served).endswith("; 1 request done, 0 rejected; 3 samples unlearned")
+
+
+def test_a_release_makes_no_ledger(served, release):
+    assert release(another(served))[0] == 0
+    assert not (served.root / ".qunlearn" / "ledger.db").exists()

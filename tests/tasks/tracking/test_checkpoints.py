@@ -72,7 +72,8 @@ def test_damaged_bytes_are_neither_found_nor_fetched(store, make_cell, unique, t
     assert store.find_cell(mark) == record
     damage(bytes_of(store, record))[how]()
     assert store.find_cell(mark) is None
-    with pytest.raises(MissingCheckpointError, match=f"{record.model_id}, but the files were erased or damaged"):
+    told = f"{record.model_id}, but the files were erased or damaged: .* purged .*`dvc repro`"
+    with pytest.raises(MissingCheckpointError, match=told):
         store.fetch(record.digest, tmp_path / "target")
     assert list((tmp_path / "target").iterdir()) == []
 

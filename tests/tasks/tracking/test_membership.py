@@ -143,3 +143,44 @@ def test_a_prefix_means_the_one_id_that_it_begins(prefix, expected):
 def test_a_prefix_of_several_ids_or_a_short_one_is_refused(prefix, problem):
     with pytest.raises(ValueError, match=problem):
         with_prefix(prefix, ["img-0000aa", "img-0000ab", "img-0000bb"])
+
+
+@pytest.mark.parametrize("vanishes", ["file", "folder"])
+def test_a_list_that_vanishes_while_it_is_looked_for_is_missing(store, keep, monkeypatch, vanishes):
+    folder = folder_of(store, keep("erased", [SAMPLE]))
+    keep("kept", [OTHER])
+    read = Path.read_bytes
+
+    def erased_meanwhile(path):
+        if path == folder / "trained_ids.txt":
+            path.unlink() if vanishes == "file" else shutil.rmtree(folder)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", erased_meanwhile)
+    lists = TrainingLists.read(store.connection)
+    assert lists.known() == {OTHER}
+    assert [found.state for found in lists.models_with(SAMPLE)] == [membership.UNKNOWN]
+
+
+def test_a_list_that_must_not_be_read_is_not_missing(store, keep, monkeypatch):
+    keep("kept", [SAMPLE])
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(PermissionError):
+        TrainingLists.read(store.connection)
+
+
+def test_a_folder_that_vanishes_while_it_is_looked_at_is_erased(store, keep, monkeypatch):
+    folder = folder_of(store, keep("erased", [SAMPLE]))
+    lists, listed = TrainingLists.read(store.connection), Path.iterdir
+
+    def erased_meanwhile(path):
+        if path == folder:
+            shutil.rmtree(folder)
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", erased_meanwhile)
+    assert [found.state for found in lists.models_with(SAMPLE)] == [membership.ERASED]

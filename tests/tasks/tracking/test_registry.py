@@ -29,6 +29,14 @@ def test_the_champion_leads_to_its_model_weights_and_run(store, name, make_cell)
     assert kept.run_id == first.run_id
 
 
+def test_a_served_model_that_lost_its_mark_is_named_with_the_way_out(store, name, make_cell):
+    record = make_cell()
+    store.set_champion(store.register(record.model_id, name=name), name=name)
+    store.connection.client.delete_logged_model_tag(record.model_id, "weights_sha256")
+    with pytest.raises(TrackingError, match=rf"version 1 of {name} .* lost the tag weights_sha256; .*release`"):
+        store.champion(name=name)
+
+
 def test_a_models_page_links_to_its_version(store, name, make_cell):
     record = make_cell()
     version = store.register(record.model_id, name=name)
