@@ -86,9 +86,10 @@ def _method_row(*cells: str) -> str:
 @app.command()
 def table(as_json: AsJson = False, params_file: ParamsFile = DEFAULT_PARAMS) -> None:
     """Print the table of the last evaluation."""
+    from flows.project_folder import project_folder
     from tasks.files import read_json
 
-    evaluation = read_json(params_file.resolve().parent / "metrics" / "evaluation.json", made_by="evaluate")
+    evaluation = read_json(project_folder(params_file) / "metrics" / "evaluation.json", made_by="evaluate")
     if as_json:
         typer.echo(json.dumps(evaluation["summary"], indent=2))
         return
@@ -128,8 +129,9 @@ def status(params_file: ParamsFile = DEFAULT_PARAMS) -> None:
     """Say which servers answer, and where, and which requests are overdue; exit code 1 unless all servers answer."""
     from flows import servers
     from flows.overdue import overdue_lines
+    from flows.project_folder import project_folder
 
-    root = params_file.resolve().parent
+    root = project_folder(params_file)
     params = _usable_params(params_file)
     states = servers.status(root, params)
     _print_states(states, None if params is None else params.tracking.experiment)
@@ -143,8 +145,9 @@ def status(params_file: ParamsFile = DEFAULT_PARAMS) -> None:
 def down(params_file: ParamsFile = DEFAULT_PARAMS) -> None:
     """End the servers that `qunlearn up` started."""
     from flows import servers
+    from flows.project_folder import project_folder
 
-    ended = servers.down(params_file.resolve().parent)
+    ended = servers.down(project_folder(params_file))
     typer.echo(f"Ended {', '.join(ended)}." if ended else "Nothing was running.")
 
 
@@ -205,14 +208,13 @@ def find_models(
 ) -> None:
     """List every model that was trained on a sample; exit code 1 if no such sample is known."""
     params, root = _params(params_file), params_file.resolve().parent
-    from flows.services import HOST, record
+    from tasks.pages import mlflow_pages
     from tasks.samples import resolve_sample
     from tasks.tracking import Store
     from tasks.tracking.membership import TrainingLists, models_table
 
-    server = record(root, "mlflow")
-    pages = server.url if server and server.alive() else f"http://{HOST}:{params.servers.mlflow_port}"
-    lists = TrainingLists.read(Store.open(params.tracking, root=root, ui=pages).connection)
+    store = Store.open(params.tracking, root=root, ui=mlflow_pages(root, params))
+    lists = TrainingLists.read(store.connection)
     resolved = resolve_sample(sample, root=root, params=params, trained=lists.known())
     found = lists.models_with(resolved)
     if as_json:

@@ -85,5 +85,5 @@ def _row(request: Request, today: date) -> dict[str, Any]:
         "due": request.asked.due.isoformat(),
         "days overdue": (today - request.asked.due).days,
         "state": str(request.state),
-        "attempts": request.attempts,
+        "times given back": request.attempts,
     }

@@ -5,12 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from qunlearn.deletion.counted import counted
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from qunlearn.deletion.ledger import Event, Request
 
 COLUMNS = ("id", "state", "age", "due", "overdue", "samples", "outcome")
+WORDS = {"attempts": "times given back"}
+"""Names in `details` that are not those of JSON: a run that was killed and taken over is no attempt here."""
 NAMES = 18
 """Width of the column of names in `details`."""
 
@@ -66,13 +70,15 @@ def table(requests: Sequence[Request], *, overdue: Collection[str]) -> str:
 
 def details(content: dict[str, Any]) -> str:
     """What `full` gives, as lines of a name and a value; of a list each entry on its own line."""
-    return "\n".join(f"{name.replace('_', ' '):<{NAMES}}{_written(value)}" for name, value in content.items())
+    return "\n".join(
+        f"{WORDS.get(name, name.replace('_', ' ')):<{NAMES}}{_written(value)}" for name, value in content.items()
+    )
 
 
 def amount(request: Request) -> str:
     """Such as ``3 samples``, or ``3 samples, 1 unknown``."""
     known, unknown = len(request.asked.samples), len(request.asked.unknown)
-    text = f"{known:,} sample{'' if known == 1 else 's'}"
+    text = counted(known, "sample")
     return f"{text}, {unknown:,} unknown" if unknown else text
 
 

@@ -51,7 +51,8 @@ def deployments(params_file: str, cron: str) -> list[RunnerDeployment]:
         ),
         deployed(
             submit_request,
-            "Adds a deletion request. Name samples, or a class, or a subject; people only as keyed hashes.",
+            "Adds a deletion request. Fill in exactly one of samples, class_name and subject_hash; the other fields "
+            "are optional. People only as keyed hashes.",
         ),
         deployed(refresh_benchmark, "Runs `dvc repro`, and leaves the commit to a person.", concurrency_limit=ONE),
     ]

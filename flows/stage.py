@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from prefect import Flow
+from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 
+from flows.children import watch_worker
 from flows.errors import PlainErrors, is_ours, tell
+from flows.interrupts import interruptible
 from flows.servers import prefect_api
 from qunlearn.config import ConfigError, Params, RunnerConfig
 from tasks.cells import CellContext
@@ -26,6 +30,9 @@ from tasks.context import run_context
 from tasks.fingerprint import source_digest
 from tasks.tracking import Run, Store
 from tasks.workspace import Workspace
+
+DASK_PRELOAD = "from flows.children import watch_servers; watch_servers()"
+"""What a worker of Dask runs first."""
 
 
 @contextmanager
@@ -77,19 +84,27 @@ def task_runner(config: RunnerConfig) -> TaskRunner:
     """
     if config.kind == "threads":
         return ThreadPoolTaskRunner(max_workers=config.workers)
+    # Then each process of a pool starts a temporary one.
+    no_server = PREFECT_API_URL.value() is None
     if config.kind == "processes":
-        return ProcessPoolTaskRunner(max_workers=config.workers)
+        watch = (os.getpid(), no_server)
+        return ProcessPoolTaskRunner(max_workers=config.workers, initializer=watch_worker, initargs=watch)
     try:
         from prefect_dask import DaskTaskRunner  # noqa: PLC0415 - an optional part
     except ImportError:
         raise ValueError("runner.kind: dask needs the extra: pip install 'qunlearn[dask]'") from None
     if config.address:
         return DaskTaskRunner(address=config.address)
-    return DaskTaskRunner(cluster_kwargs={"n_workers": config.workers, "threads_per_worker": 1, "host": "127.0.0.1"})
+    cluster = {"n_workers": config.workers, "threads_per_worker": 1, "host": "127.0.0.1"}
+    # Dask's own workers end with the program by themselves, their servers do not.
+    return DaskTaskRunner(cluster_kwargs=cluster | ({"preload": DASK_PRELOAD} if no_server else {}))
 
 
 def main(stage: Flow[..., Any], arguments: list[str] | None = None) -> None:
-    """Run one stage from the command line; exit code 2 for unusable parameters, 1 for other bad input or divergence."""
+    """Run one stage from the command line; exit code 2 for unusable parameters, 1 for other bad input or divergence.
+
+    After Ctrl-C it is 130.
+    """
     parser = argparse.ArgumentParser(description=stage.__doc__)
     parser.add_argument("--params", type=Path, default=Path("params.yaml"), help="parameter file (%(default)s)")
     options = parser.parse_args(arguments)
@@ -101,7 +116,7 @@ def main(stage: Flow[..., Any], arguments: list[str] | None = None) -> None:
     for logger in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(logger).addFilter(PlainErrors())
     try:
-        with prefect_api(workspace.root):
+        with interruptible(stage.name), prefect_api(workspace.root):
             stage.with_options(task_runner=task_runner(workspace.params.runner))(str(options.params))
     except Exception as error:
         if not is_ours(error):

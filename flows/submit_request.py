@@ -14,8 +14,10 @@ from prefect.states import Completed
 from pydantic import Field
 
 from flows.naming import flow_and_time
+from flows.own_project import own_params
 from flows.plain_logs import plain_logs
 from qunlearn.deletion.intake import read_date
+from qunlearn.deletion.names import IntakeError
 from tasks.intake import Submission, submit, take_in
 
 __all__ = ["submit", "submit_request"]
@@ -43,10 +45,12 @@ def submit_request(
     due: Day = "",
     params_file: Path = "params.yaml",
 ) -> State[str]:
-    """Add a deletion request to the ledger. Name samples, or a class, or a subject; the result is the request's id.
+    """Add a deletion request to the ledger. Fill in exactly one of `samples`, `class_name` and `subject_hash`.
+
+    The result is the request's id. The other fields may stay as they are.
 
     Args:
-        samples: Ids of samples, as in data/prepared/ids.txt.
+        samples: Ids of samples, as in data/prepared/ids.txt. One of the first three fields is needed.
         class_name: A class or superclass: all its samples, those held out for evaluation too.
         subject_hash: All samples of a subject, as `qunlearn request hash --subject` prints it.
         reference_hash: Your own reference, to find the request by, as `qunlearn request hash --reference` prints it.
@@ -54,6 +58,12 @@ def submit_request(
         params_file: Parameter file; its folder is the project.
     """
     plain_logs()
+    filled = sum(map(bool, (samples, class_name, subject_hash)))
+    if filled != 1:
+        raise IntakeError(
+            f"a request names its samples in exactly one way, not {filled}: fill in one of samples, class_name and "
+            "subject_hash"
+        )
     submission = Submission(
         samples=tuple(samples),
         class_name=class_name or None,
@@ -61,7 +71,7 @@ def submit_request(
         reference=reference_hash or None,
         due=read_date(due) if due else None,
     )
-    submitted = take_in(submission, params_file=params_file)
+    submitted = take_in(submission, params_file=own_params(params_file))
     for sentence in submitted.told:
         get_run_logger().warning("%s", sentence)
     request = submitted.request

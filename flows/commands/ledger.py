@@ -19,17 +19,45 @@ DEFAULT_PARAMS = Path("params.yaml")
 
 @app.command()
 def verify(params_file: ParamsFile = DEFAULT_PARAMS) -> None:
-    """Recompute the chain of events and compare it with the requests; exit code 1 names the first bad row."""
+    """Recompute the chain of events, compare it with requests and evidence; exit code 1 names the first bad row."""
+    from qunlearn.deletion.counted import counted
+
     ledger = _ledger(params_file)
     fault = ledger.verify()
     if fault is not None:
         typer.echo(f"The ledger was changed or is damaged: {fault}.", err=True)
         raise typer.Exit(1)
+    ledger.check_evidence()
     number, digest = ledger.head()
-    typer.echo(f"The ledger is intact: {number} events.")
+    typer.echo(f"The ledger is intact: {counted(number, 'event')}.")
     typer.echo(
         f"Head {digest}: compare it with a head that was kept elsewhere, such as the one in a request's evidence."
     )
+
+
+@app.command(name="accept-key")
+def accept_key(params_file: ParamsFile = DEFAULT_PARAMS) -> None:
+    """Go on with another identity key, where the old one is gone for good or was deleted; makes one if necessary.
+
+    Subjects, references and unknown names of earlier requests can then never be recognised again.
+    """
+    from qunlearn.deletion.identity import Key
+    from qunlearn.deletion.states import FINAL, State
+
+    ledger = _ledger(params_file)
+    root = params_file.resolve().parent
+    key = Key.at_hand(root) or Key.made(root)
+    if not ledger.accept_key(key):
+        typer.echo("The identity key is the ledger's already; nothing was changed.")
+        return
+    typer.echo(f"The identity key in {key.source} is the ledger's from now on.")
+    waiting = ledger.requests(states=[state for state in State if state not in FINAL])
+    unknown = [one.id for one in waiting if one.asked.unknown]
+    if unknown:
+        typer.echo(
+            "These requests wait under names that nobody recognises any more; cancel them and ask again: "
+            + ", ".join(unknown)
+        )
 
 
 @app.command()
@@ -56,7 +84,7 @@ def log(
 
 def _line(event: Event) -> str:
     """Number, time (UTC), kind, batch, requests, and what else is to be said."""
-    concerned = f"{len(event.requests)} requests" if len(event.requests) > 1 else next(iter(event.requests), "-")
+    concerned = f"{len(event.requests):,} requests" if len(event.requests) > 1 else next(iter(event.requests), "-")
     reason = next((standing["reason"] for standing in event.requests.values() if standing["reason"]), None)
     # Escaped: whatever a payload holds, it moves no cursor.
     said = [json.dumps(part) for part in (reason, event.payload) if part]
@@ -67,6 +95,7 @@ def _line(event: Event) -> str:
 
 
 def _ledger(params_file: Path) -> Ledger:
+    from flows.project_folder import project_folder
     from qunlearn.deletion.ledger import Ledger
 
-    return Ledger.open(root=params_file.resolve().parent, must_exist=True)
+    return Ledger.open(root=project_folder(params_file), must_exist=True)

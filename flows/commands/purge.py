@@ -40,6 +40,7 @@ def purge(
     Exit code 1 if the search afterwards finds something, or if the purge is refused. Calling it again goes on.
     """
     from flows.holding import served_model
+    from qunlearn.deletion.counted import counted
     from qunlearn.deletion.purge import Action
     from tasks.purging import close, plan_purge
     from tasks.purging import purge as carry_out
@@ -52,7 +53,8 @@ def purge(
         plan = plan_purge(workspace, models=models)
         typer.echo(json.dumps(plan.as_dict(), indent=2) if as_json else _table(plan.entries))
         if not as_json:
-            typer.echo(f"{len(plan.to_do)} things to do, {len(plan.of(Action.OUTSIDE))} outside; nothing was changed.")
+            outside = len(plan.of(Action.OUTSIDE))
+            typer.echo(f"{counted(len(plan.to_do), 'thing')} to do, {outside:,} outside; nothing was changed.")
         return
     with served_model(workspace.root):
         report = carry_out(workspace, models=models)
@@ -87,6 +89,7 @@ def _table(entries: Sequence[Entry]) -> str:
 
 
 def _told(report: PurgeReport) -> str:
+    from qunlearn.deletion.counted import counted
     from qunlearn.deletion.purge import Action
 
     if not report.scan.places:
@@ -95,11 +98,12 @@ def _told(report: PurgeReport) -> str:
     lines = [_table(report.plan.entries), *report.told]
     if report.is_complete:
         lines.append(
-            f"{len(report.plan.to_do)} things done; a search of {searched} objects in {len(report.scan.places)} places "
-            f"found nothing. {len(report.plan.of(Action.OUTSIDE))} things lie outside, see above."
+            f"{counted(len(report.plan.to_do), 'thing')} done; a search of {counted(searched, 'object')} in "
+            f"{counted(len(report.scan.places), 'place')} found nothing. "
+            f"Outside, see above: {counted(len(report.plan.of(Action.OUTSIDE)), 'thing')}."
         )
     else:
-        lines.append(f"A search of {searched} objects still found:")
+        lines.append(f"A search of {counted(searched, 'object')} still found:")
         lines += [f"  {one.place}, {one.name}: {one.what}" for one in report.scan.found]
         lines.append("Run the purge again when what holds them has ended.")
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from qunlearn.data.idlist import ID
+from qunlearn.deletion.counted import counted
 from qunlearn.deletion.identity import Key
 from qunlearn.deletion.names import IntakeError
 from qunlearn.deletion.records import Asked, Kind
@@ -180,20 +181,20 @@ def _about_names(resolved: _Resolved, known: KnownSamples) -> Iterable[str]:
     erased = len(samples & known.erased)
     elsewhere = len(samples - known.ids - known.erased)
     if resolved.repeated:
-        yield f"Named more than once, which changes nothing: {_count(resolved.repeated, 'repetition')}."
+        yield f"Named more than once, which changes nothing: {counted(resolved.repeated, 'repetition')}."
     if erased:
         end = " It will complete as `already erased`." if erased == len(samples) and not unknown else ""
-        yield f"Erased by an earlier request: {_count(erased, 'sample')}.{end}"
+        yield f"Erased by an earlier request: {counted(erased, 'sample')}.{end}"
     if elsewhere:
         yield (
             f"In your folder, but neither prepared nor in any readable list of training images: "
-            f"{_count(elsewhere, 'image')}, not ingested or changed since. The id that each has now is recorded, so "
+            f"{counted(elsewhere, 'image')}, not ingested or changed since. The id that each has now is recorded, so "
             "that it is never ingested; of a changed image request also the id that it had when models were trained."
         )
     if unknown:
         end = "" if samples else " Nothing that was named is known: it will complete as `not present`."
         yield (
-            f"Not known here: {_count(unknown, 'name')}, kept only as keyed hashes. The beginning of an id names "
+            f"Not known here: {counted(unknown, 'name')}, kept only as keyed hashes. The beginning of an id names "
             f"nothing; give whole ids.{end}"
         )
 
@@ -210,7 +211,3 @@ def _about_classes(
                 f"Warning: the class {name!r} keeps no training sample, but {len(left):,} that are held out for "
                 "evaluation; to erase all of it, request the class by its name."
             )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -17,7 +17,7 @@ from qunlearn.deletion.schema import REVISION, VERSION_TABLE
 
 ADVISORY_LOCK = 0x71756E6C6561726E
 """PostgreSQL's lock on migrations of this program: "qunlearn" in ASCII."""
-NO_LEDGER = "does not exist; it is made by the first request, and if there was one, restore it from a backup"
+NO_LEDGER = "does not exist; it is made by the first request, and if there was one before, restore it from a backup"
 
 
 def opened(place: SqliteFile | PostgresServer, *, must_exist: bool) -> Database:
@@ -38,7 +38,7 @@ def _opened_file(file: SqliteFile, *, must_exist: bool) -> Database:
     database = Database.at(file)
     if not ledger_files.exists(file):
         if must_exist:
-            raise LedgerError(f"{file} {NO_LEDGER}")
+            raise LedgerError(f"there is no request yet: {file} {NO_LEDGER}")
         with ledger_files.locked(file):
             # Another process may have been faster.
             if not ledger_files.exists(file):
@@ -77,10 +77,16 @@ def _opened_server(server: PostgresServer, *, must_exist: bool) -> Database:
     if encoding != "UTF8":
         raise LedgerError(f"{server}: the database must have the encoding UTF8, not {encoding}; make another one")
     if found is None and must_exist:
-        raise LedgerError(f"{server} {NO_LEDGER}")
+        raise LedgerError(f"there is no request yet: {server} {NO_LEDGER}")
     if found != REVISION:
         _upgrade(database)
     return database
+
+
+def has_tables(database: Database) -> bool:
+    """Whether somebody has made a ledger in this database."""
+    with database.read() as connection:
+        return _revision(connection) is not None
 
 
 def _revision(connection: sa.Connection) -> str | None:

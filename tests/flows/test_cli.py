@@ -66,6 +66,7 @@ def test_help_is_quick(tmp_path):
 
 
 def test_starting_the_command_imports_none_of_the_slow_libraries(tmp_path):
+    (tmp_path / "params.yaml").write_text(PARAMS)
     code = (
         "import sys; sys.argv = ['qunlearn', 'status']; from flows.cli import main\n"
         "try: main()\n"
@@ -123,6 +124,25 @@ def test_status_makes_no_ledger(project, run, monkeypatch):
     monkeypatch.delenv("QUNLEARN_LEDGER_URL", raising=False)
     assert len(run("status")[1].splitlines()) == 3
     assert [path.name for path in project.iterdir()] == ["params.yaml"]
+
+
+@pytest.mark.parametrize("command", ["status", "down", "table", "up"])
+def test_a_folder_without_parameters_is_no_project(project, run, monkeypatch, command):
+    (project / "docs").mkdir()
+    monkeypatch.chdir(project / "docs")
+    told = "qunlearn: error: params.yaml: No such file or directory; run in the repository's root or name the file\n"
+    assert run(command) == (1, "", told)
+    assert list((project / "docs").iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [None, "seeds: [0"])
+def test_servers_of_parameters_that_are_gone_or_broken_can_be_ended(project, run, monkeypatch, content):
+    (project / "params.yaml").unlink()
+    if content is not None:
+        (project / "params.yaml").write_text(content)
+    services.folder(project).mkdir()
+    monkeypatch.setattr(servers, "down", lambda root: [root.name])
+    assert run("down") == (0, f"Ended {project.name}.\n", "")
 
 
 @pytest.mark.usefixtures("project")

@@ -27,7 +27,7 @@ def test_without_a_request_the_flow_ends_at_once(served, monkeypatch):
 def test_a_request_releases_a_model_that_was_not_trained_on_its_samples(served, tmp_path):
     asked, before = served.training_ids[:3], served.champion
     request = served.ask(*asked)
-    assert run(served) == "1 done, 0 rejected, 3 unlearned"
+    assert run(served) == "1 request done, 0 rejected; 3 samples unlearned"
     assert (served.now(request).state, served.now(request).outcome) == (State.COMPLETED, Outcome.UNLEARNED)
     assert served.champion.version == 2
     made = served.made(tmp_path)
@@ -91,7 +91,7 @@ def test_a_row_of_the_parameters_can_be_what_unlearns(served):
     row = {"method": "fine_tune", "epochs": 1, "grid": {"learning_rate": [1, 2]}}
     served.set(method="quick+0.1", unlearn={"quick+0.1": row})
     request = served.ask(*served.training_ids[:2])
-    assert run(served) == "1 done, 0 rejected, 2 unlearned"
+    assert run(served) == "1 request done, 0 rejected; 2 samples unlearned"
     model = served.store.connection.client.get_logged_model(served.champion.model_id)
     assert (model.tags["method"], model.tags["registered_method"]) == ("quick+0.1", "fine_tune")
     assert served.store.connection.client.get_run(model.source_run_id).data.params["config.epochs"] == "1"
@@ -101,7 +101,7 @@ def test_a_row_of_the_parameters_can_be_what_unlearns(served):
 def test_a_held_out_sample_is_erased_without_a_new_model(served, tmp_path):
     asked, before = served.split.ids("test")[0], served.champion
     request = served.ask(asked)
-    assert run(served) == "1 done, 0 rejected, 0 unlearned"
+    assert run(served) == "1 request done, 0 rejected; 0 samples unlearned"
     assert served.champion == before
     assert set(served.made(tmp_path).trained_ids) == set(served.training_ids)
     assert served.erased == {asked}
@@ -114,7 +114,7 @@ def test_a_held_out_sample_is_erased_without_a_new_model(served, tmp_path):
 def test_an_unknown_name_changes_nothing(served):
     before, data = served.champion, served.data_ids()
     request = served.ask("nobody")
-    assert run(served) == "1 done, 0 rejected, 0 unlearned"
+    assert run(served) == "1 request done, 0 rejected; 0 samples unlearned"
     assert (served.champion, served.data_ids(), served.erased) == (before, data, frozenset())
     found = served.evidence(request)
     assert (found.request.outcome, found.purge) == ("not present", None)
@@ -126,7 +126,7 @@ def test_what_was_erased_before_is_not_erased_again(served):
     run(served)
     before, listed = served.champion, served.workspace.erased.read_text()
     request = served.ask(served.training_ids[0])
-    assert run(served) == "1 done, 0 rejected, 0 unlearned"
+    assert run(served) == "1 request done, 0 rejected; 0 samples unlearned"
     assert (served.champion, served.workspace.erased.read_text()) == (before, listed)
     assert served.evidence(request).request.outcome == "already erased"
 
@@ -137,7 +137,7 @@ def test_what_was_erased_before_is_not_erased_again(served):
 def test_requests_that_wait_are_carried_out_together(served, tmp_path):
     ids, held_out = served.training_ids, served.split.ids("test")[0]
     requests = [served.ask(*ids[:2]), served.ask(*ids[1:3]), served.ask(held_out), served.ask("nobody")]
-    assert run(served) == "4 done, 0 rejected, 3 unlearned"
+    assert run(served) == "4 requests done, 0 rejected; 3 samples unlearned"
     assert (served.champion.version, served.versions()) == (2, 2)
     assert set(served.made(tmp_path).trained_ids) == set(ids[3:])
     assert served.erased == {*ids[:3], held_out}
@@ -168,7 +168,7 @@ def test_a_later_request_starts_from_the_model_that_an_earlier_one_released(serv
 def test_the_request_that_would_take_the_last_training_data_is_rejected_alone(served, tmp_path):
     ids = served.training_ids
     first, second = served.ask(*ids[:1]), served.ask(*ids[1:])
-    assert run(served) == "1 done, 1 rejected, 1 unlearned"
+    assert run(served) == "1 request done, 1 rejected; 1 sample unlearned"
     assert served.now(first).outcome == Outcome.UNLEARNED
     assert served.now(second).state is State.REJECTED
     assert "would keep no training data" in served.now(second).reason
@@ -179,6 +179,6 @@ def test_an_impossible_request_alone_is_rejected_and_changes_nothing(served):
     asked = served.ask(served.training_ids[0]).asked
     served.ledger.cancel(served.ledger.requests()[0].id, "as a test")
     request = served.ledger.add(type(asked)(**{**asdict(asked), "samples": served.training_ids}))
-    assert run(served) == "0 done, 1 rejected, 0 unlearned"
+    assert run(served) == "0 requests done, 1 rejected; 0 samples unlearned"
     assert "would keep no training data" in served.now(request).reason
     assert (served.champion.version, served.erased) == (1, frozenset())

@@ -79,7 +79,7 @@ def test_one_closed_folder_after_the_other_only_delays_a_deletion(served):
         assert (served.champion == before) is (state in (State.RECEIVED, State.CLAIMED))
         assert served.now(request).outcome is None
         assert served.ledger.verify() is None
-    assert run(served) == "1 done, 0 rejected, 2 unlearned"
+    assert run(served) == "1 request done, 0 rejected; 2 samples unlearned"
     assert served.now(request).outcome is Outcome.UNLEARNED
     assert served.evidence(request).purge.scan.found == 0
     assert served.erased == set(request.asked.samples)
@@ -132,7 +132,7 @@ def test_on_a_full_disk_a_deletion_waits_and_goes_on(trained, tmp_path, kind):
         "purged",
     ]
     last = found["last"]
-    assert last["message"] == "1 done, 0 rejected, 2 unlearned"
+    assert last["message"] == "1 request done, 0 rejected; 2 samples unlearned"
     assert (last["state"], last["outcome"], last["champion"], last["whole"]) == ("completed", "unlearned", 2, True)
     assert (last["erased"], last["listed"], last["fault"], last["git"]) == (2, 0, "", "")
     assert len(last["evidence"]) == 2

@@ -43,7 +43,7 @@ def untouched(served: Served) -> None:
 
 def completes(served: Served, request: Request) -> None:
     """The next run carries out what waited."""
-    assert run(served) == f"1 done, 0 rejected, {len(request.asked.samples)} unlearned"
+    assert run(served) == f"1 request done, 0 rejected; {len(request.asked.samples)} samples unlearned"
     assert (served.now(request).state, served.now(request).outcome) == (State.COMPLETED, Outcome.UNLEARNED)
     assert served.evidence(request).purge.scan.found == 0
     assert (served.champion.version, served.versions()) == (2, 2)
@@ -113,7 +113,7 @@ def test_nothing_is_made_from_damaged_data(served, part):
     if part == "train":
         completes(served, request)
         return
-    assert run(served) == "1 done, 0 rejected, 0 unlearned"
+    assert run(served) == "1 request done, 0 rejected; 0 samples unlearned"
     assert served.evidence(request).request.outcome == "not trained"
     assert served.erased == set(request.asked.samples)
 

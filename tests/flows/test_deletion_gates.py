@@ -41,7 +41,7 @@ def test_where_a_candidate_fails_its_gates_the_next_method_is_tried_and_at_last_
     served.set(fallback=["fine_tune", "neg_grad_plus"], unlearn={"fine_tune": {"epochs": 1}})
     judged = failing()
     request = served.ask(*served.training_ids[:2])
-    assert run(served) == "1 done, 0 rejected, 2 unlearned"
+    assert run(served) == "1 request done, 0 rejected; 2 samples unlearned"
     assert judged == ["method", "method", "retrain"]
     assert served.now(request).outcome is Outcome.RETRAINED
     made, found = served.made(tmp_path), served.evidence(request)
@@ -72,7 +72,7 @@ def test_what_waits_after_failed_gates_is_carried_out_when_the_limits_allow_it(s
     with pytest.raises(MethodsExhaustedError):
         run(served)
     monkeypatch.setattr(verification, "judge", judge)
-    assert run(served) == "1 done, 0 rejected, 2 unlearned"
+    assert run(served) == "1 request done, 0 rejected; 2 samples unlearned"
     found = served.evidence(request)
     assert found.attempts == ()
     # The retrained model that was refused is still in the store, and no reference.
@@ -101,7 +101,7 @@ def test_a_retrained_model_in_the_store_is_a_reference(served):
     asked = forget_set(served)
     served.set(gates={**PARAMS["deletion"]["gates"], "reference_margin": 100})
     request = served.ask(*asked)
-    assert run(served) == f"1 done, 0 rejected, {len(asked)} unlearned"
+    assert run(served) == f"1 request done, 0 rejected; {len(asked)} samples unlearned"
     found = served.evidence(request)
     assert {"reference_forget", "reference_retain", "reference_test"} <= {gate.name for gate in found.gates}
     assert all(metric.retrained is not None for metric in found.metrics)

@@ -140,6 +140,6 @@ def test_what_prefects_server_does_not_take_leaves_no_request_open(served, monke
     monkeypatch.setattr(completion, "FlowRunContext", SimpleNamespace(get=lambda: "a run"))
     monkeypatch.setattr(completion, "create_markdown_artifact", unreachable)
     request = served.ask(*served.training_ids[:2])
-    assert run(served) == "1 done, 0 rejected, 2 unlearned"
+    assert run(served) == "1 request done, 0 rejected; 2 samples unlearned"
     assert tried == [f"evidence-{request.id}"]
     completed(served, request)

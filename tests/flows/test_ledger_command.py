@@ -9,11 +9,14 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from deletion import evidence_examples as examples
 from typer.testing import CliRunner, Result
 
 from flows.commands.ledger import app
 from flows.errors import is_ours
+from qunlearn.deletion import evidence, signing
 from qunlearn.deletion.chain import GENESIS, digest
+from qunlearn.deletion.identity import FILE, Key
 from qunlearn.deletion.ledger import Asked, Ledger, LedgerError, State, UnavailableError, Worker
 
 
@@ -31,6 +34,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
 
 
 def run(root: Path, *arguments: str) -> Result:
+    (root / "params.yaml").touch()
     return CliRunner().invoke(app, [*arguments, "--params", str(root / "params.yaml")])
 
 
@@ -50,6 +54,35 @@ def test_the_first_bad_row_is_named(ledger: Ledger, tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert done.stdout == ""
     assert done.stderr.startswith("The ledger was changed or is damaged: event 2: its hash does not fit")
+
+
+def test_an_old_copy_is_not_called_intact(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(signing.VARIABLE, examples.key_text())
+    document = examples.document(ledger=evidence.LedgerHead(number=17, hash=examples.sha("event 17")))
+    evidence.write_evidence(tmp_path, evidence.sign(document, signing.SigningKey.load(tmp_path)), "page")
+    done = run(tmp_path, "verify")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert isinstance(done.exception, LedgerError)
+    assert is_ours(done.exception)
+    assert "its last event is 4, and it lacks event 17" in str(done.exception)
+
+
+def test_another_identity_key_is_accepted_once_and_requests_that_wait_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("QUNLEARN_LEDGER_URL", "QUNLEARN_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    old, made = Key.load(tmp_path), Ledger.open(root=tmp_path)
+    made.add(Asked("sample", ("a",), (), None, None, date(2026, 12, 21)))
+    waiting = made.add(Asked("sample", ("a",), (old.hashed("sample", "b"),), None, None, date(2026, 12, 21)))
+    assert "already" in run(tmp_path, "accept-key").stdout
+    (tmp_path / FILE).unlink()
+    done = run(tmp_path, "accept-key")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[0] == "The identity key in .qunlearn/identity.key is the ledger's from now on."
+    assert done.stdout.splitlines()[1].endswith(f"cancel them and ask again: {waiting.id}")
+    assert Key.load(tmp_path) != old
+    assert "identity key" in run(tmp_path, "log").stdout
 
 
 def test_what_cannot_be_read_is_no_intact_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,8 @@ def test_the_artifact_is_a_table_of_the_overdue_requests(tmp_path, add, publishe
     late = add(YESTERDAY)
     publish_overdue(tmp_path, today=TODAY)
     ((table, rest),) = published
-    assert table == [{"request": late.id, "due": "2030-06-14", "days overdue": 1, "state": "received", "attempts": 0}]
+    row = {"request": late.id, "due": "2030-06-14", "days overdue": 1, "state": "received", "times given back": 0}
+    assert table == [row]
     assert rest["key"] == KEY
     assert rest["description"].startswith("1 request is overdue on 2030-06-15 (UTC).")
 

@@ -131,6 +131,7 @@ def test_the_project_may_be_elsewhere(plain, run, monkeypatch, tmp_path):
     ("arguments", "reason"),
     [
         ((), "in exactly one way, not 0"),
+        ((), "by samples (--sample), by a subject (--group), by a class (--class), or by a file (--file)"),
         (("--sample", TRAIN[0], "--class", "cat"), "in exactly one way, not 2"),
         (("--group", PERSON), "there is no such subject; subjects are the column `subject`"),
         (("--group", ""), "the subject is empty"),
@@ -226,11 +227,15 @@ def test_show_tells_everything_about_one_request(plain, run):
     assert f"sample ids        {TRAIN[0]}" in lines
     assert f"                  {IDS[3]}" in lines
     assert "overdue           no" in lines
+    assert (content["attempts"], [line for line in lines if "attempts" in line]) == (0, [])
+    assert "times given back  0" in lines
 
 
 def test_before_the_first_request_there_is_nothing_to_list(plain, refused):
     for arguments in (("list",), ("show", "r-0123456789abcdef"), ("cancel", "r-0123456789abcdef")):
-        assert "it is made by the first request" in refused(*arguments)
+        said = refused(*arguments)
+        assert "there is no request yet: " in said
+        assert "it is made by the first request" in said
     assert not (plain / ".qunlearn" / "ledger.db").exists()
 
 

@@ -70,7 +70,7 @@ def test_a_class_and_a_subject_become_requests(project):
 @pytest.mark.parametrize(
     ("parameters", "reason"),
     [
-        ({}, "in exactly one way, not 0"),
+        ({}, "in exactly one way, not 0: fill in one of samples, class_name and subject_hash"),
         ({"samples": [TRAIN[0]], "class_name": "cat"}, "in exactly one way, not 2"),
         ({"class_name": "cow"}, "the classes are 'cat', 'dog', 'owl'"),
         ({"samples": [TRAIN[0]], "due": "2199-02-30"}, "a day of the calendar"),
@@ -94,6 +94,11 @@ def test_from_python_a_person_is_named_in_clear(project):
 # --- what its form accepts -------------------------------------------------------------------------------------------
 
 SCHEMA = parameter_schema(submit_request).model_dump_for_openapi()
+
+
+def test_the_form_says_that_one_of_the_optional_fields_is_needed():
+    assert "exactly one of `samples`, `class_name` and `subject_hash`" in submit_request.description
+    assert "One of the first three fields is needed" in SCHEMA["properties"]["samples"]["description"]
 
 
 def accepted(parameters):
