@@ -29,11 +29,14 @@ def claim_batch(params_file: str) -> Batch | None:
         LedgerError: the ledger does not fit its own events; nothing is done with one that somebody has changed.
         BusyError: another worker holds the open batch.
         OutageError: the store cannot be used; nothing is claimed for work that could not be recorded.
+        ConfigError: no model is served yet; the requests wait, and can still be cancelled.
     """
     service = Service.open(params_file)
     # Again: it may be long ago that the flow began to wait for its turn.
     service.ledger.check_intact()
     check_writable(service.store.connection)
+    if service.ledger.requests(states=[State.RECEIVED]):
+        service.champion()
     service.store.mark_orphans()
     batch = service.ledger.claim(Worker.current())
     if batch is not None:

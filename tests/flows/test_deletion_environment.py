@@ -11,9 +11,11 @@ import pytest
 from deletion_project import Served, run
 
 from flows.errors import is_ours
+from qunlearn.config import ConfigError
 from qunlearn.deletion.ledger import Outcome, State
 from qunlearn.deletion.records import LONGEST_LINE, check_line
 from tasks.deletion.planning import UnusableDataError, as_reason
+from tasks.tracking.registry import SERVED
 
 pytestmark = pytest.mark.usefixtures("plainly")
 
@@ -88,6 +90,18 @@ def test_data_that_must_not_be_read_stop_the_run_and_the_request_waits(served, p
     assert served.now(request).state is State.RECEIVED
     mend()
     assert run(served) == "1 request done, 0 rejected; 2 samples unlearned"
+
+
+def test_before_a_first_release_requests_wait_and_can_be_cancelled(served):
+    client, champion = served.store.connection.client, served.champion
+    client.delete_registered_model_alias(SERVED, "champion")
+    first, second = served.ask(served.training_ids[0]), served.ask(served.training_ids[1])
+    with pytest.raises(ConfigError, match="no served model that could forget anything; release one first"):
+        run(served)
+    assert {served.now(one).state for one in (first, second)} == {State.RECEIVED}
+    served.ledger.cancel(first.id, reason="a mistake")
+    client.set_registered_model_alias(SERVED, "champion", str(champion.version))
+    assert run(served) == "1 request done, 0 rejected; 1 sample unlearned"
 
 
 def test_beside_a_link_not_even_a_request_that_asks_for_too_much_is_rejected(served):
