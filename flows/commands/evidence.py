@@ -56,7 +56,7 @@ def show(
     if as_json:
         typer.echo(content, nl=False)
     elif html is None:
-        typer.echo(evidence_markdown.render(parse(content)), nl=False)
+        typer.echo(evidence_markdown.plain(evidence_markdown.render(parse(content))), nl=False)
 
 
 @app.command(name="verify")

@@ -23,6 +23,11 @@ def escaped(text: str) -> str:
     return re.sub(r"[\\`*|<]|(?<!\w)_|_(?!\w)|(?<=\])\(", r"\\\g<0>", text)
 
 
+def plain(markdown: str) -> str:
+    """For a terminal, which shows markup as it stands: `escaped` undone."""
+    return re.sub(r"\\([\\`*|<_(])", r"\1", markdown)
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """A table with aligned columns; the cells are escaped here."""
     cells = [list(head), *([escaped(cell) for cell in row] for row in rows)]

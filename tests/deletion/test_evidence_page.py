@@ -9,6 +9,8 @@ from html.parser import HTMLParser
 
 import pytest
 from deletion import evidence_examples as examples
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qunlearn.deletion import evidence_markdown, evidence_page, evidence_words
 from qunlearn.deletion.evidence import Gate
@@ -134,6 +136,11 @@ def test_figures_and_gates_are_told_with_their_doubts():
     assert "on forgetting 1 of 2 informative and not weak" in words
     missed = examples.gates()[3].model_copy(update={"passed": False})
     assert "loss_percentile ✕ not met" in Reader(evidence_page.render(examples.signed(gates=[missed]))).words
+
+
+@given(st.text(alphabet="ab_`*|<\\[](", max_size=30))
+def test_a_terminal_shows_text_as_it_was_written(text):
+    assert evidence_markdown.plain(evidence_markdown.escaped(text)) == text
 
 
 def test_the_markdown_says_the_same():
