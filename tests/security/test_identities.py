@@ -84,7 +84,7 @@ def test_after_a_deletion_only_the_raw_data_name_anybody(project, qunlearn, tmp_
     served = Served(project)
     printed = [ask(qunlearn, tmp_path / "inbox")]
     printed.append(flow_module.deletion.fn(served.params_file).message)
-    assert printed[-1].startswith("3 done, 0 rejected")
+    assert printed[-1].startswith("3 requests done, 0 rejected")
     assert len(served.erased) == 4
     for request in served.ledger.requests():
         printed += [qunlearn(*words, request.id)[1] for words in (["request", "show"], ["evidence", "show"])]
