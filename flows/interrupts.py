@@ -20,8 +20,7 @@ CODE = 128 + signal.SIGINT
 def interruptible(who: str) -> Iterator[None]:
     """While the block runs, Ctrl-C ends this process with `CODE` and one line; for the main thread.
 
-    Other errors pass, but not those that follow from the interrupt: it reaches a temporary Prefect server as well, to
-    which the end of the run cannot be told then.
+    Other errors pass, but not those that follow from the interrupt.
     """
     before = signal.getsignal(signal.SIGINT)
     pressed = False

@@ -129,7 +129,8 @@ def _made(work: _Work, batch: Batch) -> dict[str, str]:
         return {"model_id": found.model_id, "digest": found.digest, "run_id": found.run_id}
     own = {"stage": "deletion", "method": work.choice.name, REGISTERED_TAG: work.choice.method, "batch": batch.id}
     common = {**run_context(work.service.workspace.root), **own}
-    name = f"delete {counted(len(work.plan.forget), 'sample')} from version {work.base.version}"
+    what = f"delete {counted(len(work.plan.forget), 'sample')}"
+    name = f"{what} from version {work.base.version}"
     params = work.service.workspace.params.deletion.model_dump(mode="json")
     described = {"method": work.choice.name, **work.settings()}
     with (
