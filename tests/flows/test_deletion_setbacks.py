@@ -11,7 +11,6 @@ from filelock import FileLock
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.servers import folder as servers_folder
-from qunlearn.config import ConfigError
 from qunlearn.data import imageset
 from qunlearn.data.erased import append_erased
 from qunlearn.deletion.ledger import BusyError, Ledger, Outcome, State, Worker
@@ -20,7 +19,6 @@ from tasks.cells import CellContext
 from tasks.deletion import course
 from tasks.deletion.service import Service
 from tasks.deletion.setbacks import CandidateError, MissingImagesError
-from tasks.tracking.registry import SERVED
 from tasks.training import train_cell
 
 pytestmark = pytest.mark.usefixtures("plainly")
@@ -140,16 +138,6 @@ def test_a_change_of_the_champion_before_the_batch_is_planned_costs_nothing(serv
     request = served.ask(served.training_ids[0])
     assert run(served) == "1 request done, 0 rejected; 1 sample unlearned"
     assert served.evidence(request).model.before.version == 2
-
-
-def test_without_a_served_model_the_flow_says_what_to_run(served):
-    served.store.connection.client.delete_registered_model_alias(SERVED, "champion")
-    request = served.ask(served.training_ids[0])
-    with pytest.raises(ConfigError, match="qunlearn release"):
-        run(served)
-    assert served.now(request).state is State.CLAIMED
-    served.store.set_champion(1)
-    assert run(served) == "1 request done, 0 rejected; 1 sample unlearned"
 
 
 def test_a_batch_of_another_living_worker_is_left_alone(served, monkeypatch):

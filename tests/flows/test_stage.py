@@ -16,6 +16,14 @@ from flows.interrupts import interruptible
 
 
 @pytest.fixture
+def foreground():
+    """As in a terminal; who runs the tests may be a background job, in which the signal is ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
 def ends(monkeypatch, tmp_path, capsys):
     """Runs a flow that is this function as a program: (exit code, standard error)."""
     workspace = SimpleNamespace(root=tmp_path, params=SimpleNamespace(runner=None))
@@ -53,6 +61,7 @@ def test_an_interrupt_is_told_in_one_line(ends, function):
     assert ends(function) == (130, "pretrain: stopped; the same command goes on where it was\n")
 
 
+@pytest.mark.usefixtures("foreground")
 def test_the_first_press_says_what_the_second_does(ends):
     code, err = ends(pressed)
     assert (code, err.splitlines()) == (
@@ -69,6 +78,7 @@ def test_the_second_press_does_not_wait():
     code = (
         "import os, signal, time\n"
         "from flows.interrupts import interruptible\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "with interruptible('pretrain'):\n"
         "    try: os.kill(os.getpid(), signal.SIGINT); time.sleep(10)\n"
         "    finally: os.kill(os.getpid(), signal.SIGINT); time.sleep(10)\n"
