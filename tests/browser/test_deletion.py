@@ -74,7 +74,7 @@ def test_from_the_served_version_in_mlflow_to_request_model_run_evidence_and_flo
     again = follow_text(run, request)
     expect(evidence_in(again).get_by_role("heading", name=HEADLINE)).to_be_visible()
     flow = follow_text(run, "a flow run in Prefect")
-    shows(flow, "Beginning flow run 'deletion ", f"batch {study.batch()}: 1 requests")
+    shows(flow, "Beginning flow run 'deletion ", f"batch {study.batch()}: 1 request")
     shoot(flow, "deletion-6-flow-run-log")
 
 

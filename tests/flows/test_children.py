@@ -17,6 +17,8 @@ from small_pipeline import SMALL, write_params
 from flows.processes import start_time
 
 REPOSITORY = Path(__file__).parents[2]
+MARK = "QUNLEARN_TEST_PROGRAM"
+"""Environment variable of a program and of all that it starts: a number, counted from 0."""
 WATCHED = "import os, time; from flows import children; children.STOP_SECONDS = 0.5; children._watch({parent}); {rest}"
 BORN = "print(os.getpid(), flush=True); time.sleep(120)"
 DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
@@ -50,7 +52,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start a program without a Prefect server, the leader of a group; all of it is gone when the test has ended."""
+    """Start a program without a Prefect server; it and all that it started is gone when the test has ended."""
     begun: list[subprocess.Popen[bytes]] = []
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "MLFLOW_TRAC"))}
     environment |= {"PYTHONPATH": str(REPOSITORY), "PREFECT_HOME": str(tmp_path / ".prefect"), "DO_NOT_TRACK": "1"}
@@ -65,28 +67,29 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
                 subprocess.Popen(
                     [sys.executable, *arguments],
                     cwd=tmp_path,
-                    env=environment,
+                    env=environment | {MARK: f"{tmp_path}/{len(begun)}"},
                     stdout=file,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,
                 )
             )
         return begun[-1]
 
     yield begin
-    for process in begun:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    for number, process in enumerate(begun):
+        for pid in family(tmp_path, number):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         process.wait()
 
 
-def group(program: subprocess.Popen[bytes]) -> list[int]:
-    """Processes of the program's group that run."""
-    found = []
-    for pid in (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()):
-        with suppress(ProcessLookupError):
-            if os.getpgid(pid) == program.pid and start_time(pid) is not None:
-                found.append(pid)
+def family(folder: Path, number: int) -> list[int]:
+    """The program that a test started as its `number`th, and what it started, as far as they run."""
+    mark, found = f"{MARK}={folder}/{number}".encode(), []
+    for entry in Path("/proc").iterdir():
+        # Others end while we look, or are not ours to look into.
+        with suppress(ProcessLookupError, FileNotFoundError, PermissionError):
+            if entry.name.isdigit() and mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
     return found
 
 
@@ -135,13 +138,13 @@ def test_the_server_of_a_program_that_was_killed_ends_and_the_next_start_succeed
     killed = start("-m", "flows.ingest")
     until(lambda: "Beginning flow run" in log.read_text() or killed.poll() is not None, 120, log)
     # The program and its server.
-    assert len(group(killed)) == 2
+    assert len(family(tmp_path, 0)) == 2
     killed.kill()
     assert killed.wait() == -signal.SIGKILL
     following = start("-m", "flows.ingest", log="following")
-    until(lambda: not group(killed), 10, log)
+    until(lambda: not family(tmp_path, 0), 10, log)
     assert following.wait(120) == 0, (tmp_path / "following").read_text()[-3000:]
-    assert not group(following)
+    assert not family(tmp_path, 1)
 
 
 @pytest.mark.servers
@@ -154,6 +157,6 @@ def test_workers_of_a_program_that_was_killed_end_with_their_servers(start, tmp_
     killed = start("program.py", kind)
     until(lambda: (tmp_path / "at-work").exists() or killed.poll() is not None, 120, tmp_path / "log")
     # The program and its server, the worker and its server.
-    assert len(group(killed)) >= 4
+    assert len(family(tmp_path, 0)) >= 4
     killed.kill()
-    until(lambda: not group(killed), 20, tmp_path / "log")
+    until(lambda: not family(tmp_path, 0), 20, tmp_path / "log")
