@@ -130,7 +130,8 @@ class Story:
     def _program(self, number: int) -> tuple[subprocess.Popen[bytes], Path]:
         log = self.folder / f"program-{number}.log"
         environment = os.environ | {"PREFECT_HOME": str(self.folder / "prefect"), "DO_NOT_TRACK": "1"}
-        environment |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+        # `BEGUN` is told at this level, whatever whoever runs the tests wants to read.
+        environment |= {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_LOGGING_LEVEL": "INFO"}
         with log.open("wb") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", "flows.deletion"],
