@@ -153,11 +153,15 @@ def test_down_with_nothing_running_is_fine(run):
 @pytest.mark.usefixtures("project")
 @pytest.mark.parametrize("name", ["mlflow", "prefect"])
 def test_up_names_a_taken_port_and_how_to_choose_another(run, name):
-    with socket.socket() as stranger:
+    other = {"mlflow": "prefect", "prefect": "mlflow"}[name]
+    with socket.socket() as stranger, socket.socket() as free:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
-        port = stranger.getsockname()[1]
-        code, _, err = run("up", f"--{name}-port", str(port))
+        # The usual one may be taken here as well.
+        free.bind(("127.0.0.1", 0))
+        port, unused = (one.getsockname()[1] for one in (stranger, free))
+        free.close()
+        code, _, err = run("up", f"--{name}-port", str(port), f"--{other}-port", str(unused))
     assert code == 1
     assert len(err.splitlines()) == 1
     assert f"port {port}" in err
