@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import sqlite3
 import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,7 @@ from tasks.tracking.registry import SERVED
 from tasks.training import train_cell
 from tasks.workspace import Workspace
 
+TESTS = Path(__file__).parent
 PARAMS: dict[str, Any] = {
     "data": {"source": "digits", "subset": 300},
     "split": {"scenario": {"kind": "random", "fraction": 0.1}},
@@ -107,6 +112,27 @@ def plain_steps(replace: Any) -> None:
 def run(served: Served) -> str:
     """Run the flow once; its message."""
     return flow_module.deletion.fn(served.params_file).message
+
+
+def told_by(module: str, *arguments: str, folder: Path, before: Sequence[str] = ()) -> Any:
+    """What a module beside this one prints as the last line, JSON, when it runs as a program of its own.
+
+    Args:
+        folder: where it runs.
+        before: a command that starts it.
+    """
+    done = subprocess.run(
+        [*before, sys.executable, "-m", module, *arguments],
+        cwd=folder,
+        env={name: value for name, value in os.environ.items() if name not in ENVIRONMENT}
+        | {"PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent)))},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 class Served:

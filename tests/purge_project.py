@@ -17,8 +17,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 from prefect.logging import disable_run_logger
 
@@ -26,7 +28,7 @@ from qunlearn import checkpoint
 from qunlearn.checkpoint import Blueprint
 from qunlearn.data.erased import append_erased
 from qunlearn.data.splits import load_split
-from tasks import preparation
+from tasks import preparation, purging
 from tasks.cells import CellContext
 from tasks.manifests import write_manifest
 from tasks.material import Material
@@ -156,6 +158,18 @@ def _versioned(workspace: Workspace) -> None:
         dvc(root, "push", "--run-cache")
     for folder in ("prepared", "splits"):
         shutil.rmtree(made / folder)
+
+
+def leave_behind(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody writes an erased id beside the split after a purge has done its work, before it searches."""
+    real = purging._carry_out
+
+    def carry_out(*arguments: Any) -> Any:
+        told = real(*arguments)
+        (project.workspace.splits / "notes.txt").write_text(project.gone[0])
+        return told
+
+    monkeypatch.setattr(purging, "_carry_out", carry_out)
 
 
 def dvc(root: Path, *words: str) -> str:

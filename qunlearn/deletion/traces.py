@@ -235,6 +235,7 @@ def _members(file: BinaryIO, hits: _Hits, *, zipped: bool) -> Iterator[BinaryIO]
         for member in archive.infolist():
             try:
                 stream = archive.open(member)
+            # What zipfile raises for a damaged member, a compression that it does not know, and an encrypted one.
             except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
                 hits.note(error)
                 continue

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import deletion_project
 import permission_bits
 import pytest
-from deletion_project import Served, git, run
+from deletion_project import Served, git, run, told_by
 
 from flows.errors import is_ours
 from qunlearn.deletion.ledger import Outcome, State
 
-TESTS = Path(__file__).parents[1]
 MOUNT = (
     "unshare",
     "--mount",
@@ -102,19 +97,8 @@ def test_on_a_full_disk_a_deletion_waits_and_goes_on(trained, tmp_path, kind):
     folder.mkdir()
     if kind == "disk" and not may_mount(folder):
         pytest.skip("no small disk: this user may not mount one")
-    command = [sys.executable, "-m", "deletion_full_disk", str(trained), str(folder), kind]
-    done = subprocess.run(
-        [*MOUNT, str(folder), *command] if kind == "disk" else command,
-        cwd=tmp_path,
-        env={name: value for name, value in os.environ.items() if name not in deletion_project.ENVIRONMENT}
-        | {"PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent)))},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-5000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    mounted = (*MOUNT, str(folder)) if kind == "disk" else ()
+    found = told_by("deletion_full_disk", str(trained), str(folder), kind, folder=tmp_path, before=mounted)
     for one in found["told"]:
         assert len(one["error"].splitlines()) == 1
         assert not [name for name in found["ids"] if name in one["error"]]

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sqlite3
-import subprocess
-import sys
-from pathlib import Path
 
-import deletion_project
 import pytest
-from deletion_project import Served, run
+from deletion_project import Served, run, told_by
 from typer.testing import CliRunner
 
 from flows import cli
@@ -22,7 +16,6 @@ from tasks.tracking.outages import OutageError
 from tasks.tracking.writable import check_writable
 from tasks.training import train_cell
 
-TESTS = Path(__file__).parents[1]
 UNWRITABLE = "mlflow.db: cannot be written (attempt to write a readonly database)"
 SAID = {"database": UNWRITABLE, "folder": ".servers: Permission denied", "folder with locks": UNWRITABLE}
 """What is closed, see `deletion_readonly` -> what is said of it."""
@@ -41,18 +34,7 @@ def another(served: Served) -> str:
 def test_a_deletion_and_a_release_begin_nothing_and_go_on_later(served, tmp_path):
     model, request = another(served), served.ask(*served.training_ids[:2])
     before, head = served.champion, served.ledger.head()
-    done = subprocess.run(
-        [sys.executable, "-m", "deletion_readonly", str(served.root), model],
-        cwd=tmp_path,
-        env={name: value for name, value in os.environ.items() if name not in deletion_project.ENVIRONMENT}
-        | {"PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent)))},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-5000:]
-    told = json.loads(done.stdout.splitlines()[-1])
+    told = told_by("deletion_readonly", str(served.root), model, folder=tmp_path)
     assert [(one["case"], one["who"]) for one in told] == [(c, who) for c in SAID for who in ("deletion", "qunlearn")]
     for one in told:
         (line,) = one["printed"].splitlines()

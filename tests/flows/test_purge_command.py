@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from purge_project import Project, copied
+from purge_project import Project, copied, leave_behind
 
 from flows import cli
 from flows.services import folder
@@ -99,16 +99,7 @@ def test_models_of_the_benchmark_go_where_the_option_says(erased, run, option, a
 
 
 def test_what_is_left_ends_with_an_error(erased, run, monkeypatch):
-    from tasks import purging
-
-    real = purging._carry_out
-
-    def carry_out(*args):
-        told = real(*args)
-        (erased.workspace.splits / "notes.txt").write_text(erased.gone[0])
-        return told
-
-    monkeypatch.setattr(purging, "_carry_out", carry_out)
+    leave_behind(erased, monkeypatch)
     code, out, _ = run()
     assert code == 1
     assert "objects still found:\n  data/splits, notes.txt: holds 1 erased id\nRun the purge again" in out

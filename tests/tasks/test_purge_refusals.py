@@ -9,10 +9,10 @@ from pathlib import Path
 import permission_bits
 import pytest
 from purge_checks import remains
+from purge_project import leave_behind
 
 from qunlearn.config import IdsScenario
 from qunlearn.deletion.purge_errors import PurgeError
-from tasks import purging
 from tasks.purge_refusals import refusals_told
 from tasks.purging import purge
 from tasks.workspace import Workspace
@@ -104,13 +104,6 @@ def test_an_error_without_a_file_is_told_without_one(project):
 
 
 def test_what_the_search_finds_in_the_data_is_named_with_its_folder(erased, monkeypatch):
-    real = purging._carry_out
-
-    def carry_out(*args):
-        told = real(*args)
-        (erased.workspace.splits / "notes.txt").write_text(erased.gone[0])
-        return told
-
-    monkeypatch.setattr(purging, "_carry_out", carry_out)
+    leave_behind(erased, monkeypatch)
     (found,) = purge(erased.workspace, models="purge").scan.found
     assert (found.place, found.name) == ("data/splits", "notes.txt")

@@ -53,6 +53,20 @@ class _Sides:
         own, unseen = readings.of("forget"), readings.of("validation", "test")
         return -logit_scaled_confidences(*own), own[1], -logit_scaled_confidences(*unseen), unseen[1], self.classes
 
+    def gate(self, name: str, text: str, *, value: float, limit: float, before: float, binding: bool) -> Gate:
+        """One that is passed at `limit` and above."""
+        return make_gate(
+            name,
+            value >= limit,
+            text,
+            value=value,
+            limit=limit,
+            before=before,
+            passed_before=before >= limit,
+            weak=self.weak,
+            binding=binding,
+        )
+
     @property
     def weak(self) -> bool:
         return bool(min(self.asked.sum(), self.held.sum()) < FEW)
@@ -91,17 +105,7 @@ def _remembered(before: Readings, after: Readings, sides: _Sides, *, seed: int, 
         text += f" {REMEMBERED}"
     if limit <= mean_percentiles(sides.asked, sides.asked, sides.held):
         text += " There are too few held-out samples for this gate ever to fail; add some of these classes."
-    return make_gate(
-        "loss_percentile",
-        value >= limit,
-        text,
-        value=value,
-        limit=limit,
-        before=was,
-        passed_before=was >= limit,
-        weak=sides.weak,
-        binding=binding,
-    )
+    return sides.gate("loss_percentile", text, value=value, limit=limit, before=was, binding=binding)
 
 
 def _strange(before: Readings, after: Readings, sides: _Sides, *, auc_low: float, seed: int, binding: bool) -> Gate:
@@ -122,14 +126,4 @@ def _strange(before: Readings, after: Readings, sides: _Sides, *, auc_low: float
     text += said_of_strangeness(passed=value >= limit, passed_before=was >= limit, stranger=value < usual)
     if auc_low > 0.0 and limit <= 0.0:
         text += " There are too few samples, asked for or held out, for this gate ever to fail."
-    return make_gate(
-        "streisand",
-        value >= limit,
-        text,
-        value=value,
-        limit=limit,
-        before=was,
-        passed_before=was >= limit,
-        weak=sides.weak,
-        binding=binding,
-    )
+    return sides.gate("streisand", text, value=value, limit=limit, before=was, binding=binding)
