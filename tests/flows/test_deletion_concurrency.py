@@ -97,9 +97,11 @@ def test_each_request_is_completed_once_whoever_works_meanwhile(
     made = served.made(tmp_path)
     assert set(made.trained_ids) == set(before.ids("train")) - ours
     batches = {one.batch for one in requests}
-    changing = {one.batch for one in requests if one.outcome in (Outcome.UNLEARNED, Outcome.RETRAINED)}
+    # Which requests meet in a batch is chance, and whether the method passes the gates for them.
+    changed = [one for one in requests if one.outcome in (Outcome.UNLEARNED, Outcome.RETRAINED)]
+    changing = {one.batch for one in changed}
     assert served.versions() == served.champion.version == 1 + len(changing)
-    documents = {one.batch: served.evidence(one) for one in requests if one.outcome is Outcome.UNLEARNED}
+    documents = {one.batch: served.evidence(one) for one in changed}
     steps = sorted((found.model.before.version, found.model.after.version) for found in documents.values())
     assert steps == [(version, version + 1) for version in range(1, served.champion.version)]
     assert len(git(project, "log", "--format=%s").splitlines()) <= 1 + len(batches)
