@@ -23,6 +23,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -68,11 +69,15 @@ class Story:
 
     def __post_init__(self) -> None:
         self.root = copied(self.original, self.folder / "project")
+        # The purge tells of what other projects' deaths left in this folder: other stories' must not be in it.
+        self.temporary = self.folder / "temporary"
+        self.temporary.mkdir()
         self.notes = self.folder / "acts"
         self.groups: list[int] = []
 
     def tell(self) -> dict[str, Any]:
         """Let it happen."""
+        os.environ["TMPDIR"] = tempfile.tempdir = str(self.temporary)
         with self._reader() as reading:
             died = self._programs() if "programs" in self.plan else self._workers()
         acts = self.notes.read_text().splitlines() if self.notes.exists() else []

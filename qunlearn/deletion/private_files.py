@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import stat
@@ -9,6 +10,8 @@ from pathlib import Path
 
 LARGEST_KEY = 10_000
 """Bytes; no key is longer."""
+UNFINISHED = ".writing"
+"""How the name of a file ends that is not yet on the disk as a whole."""
 
 
 class PrivateFileError(ValueError):
@@ -71,10 +74,16 @@ def replace(file: Path, content: bytes, *, mode: int) -> None:
     _to_disk(file.parent)
 
 
+def remove_unfinished(file: Path) -> None:
+    """Remove what killed writers of this file left beside it; the caller sees to it that nobody else writes it now."""
+    for leftover in file.parent.glob(f".{glob.escape(file.name)}.*{UNFINISHED}"):
+        leftover.unlink(missing_ok=True)
+
+
 def _beside(file: Path, content: bytes, mode: int) -> Path:
     """`content` on the disk, in the same folder under a name that nobody has."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    written = file.with_name(f".{file.name}.{secrets.token_hex(8)}.writing")
+    written = file.with_name(f".{file.name}.{secrets.token_hex(8)}{UNFINISHED}")
     descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     try:
         with os.fdopen(descriptor, "wb") as opened:

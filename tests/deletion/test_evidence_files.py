@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from deletion import evidence_examples as examples
@@ -11,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qunlearn.deletion import evidence as e
+
+TESTS = Path(__file__).parents[1]
 
 
 def test_document_and_page_lie_side_by_side_for_their_owner_alone(tmp_path):
@@ -52,6 +58,31 @@ def test_whatever_is_named_stays_in_its_folder(tmp_path_factory, name):
     except e.EvidenceError:
         return
     assert file.resolve().parent == (root / ".qunlearn" / "evidence").resolve()
+
+
+@pytest.mark.parametrize("killed_in", ["html", "json"])
+def test_what_a_killed_writer_left_half_written_goes_with_the_next(tmp_path, killed_in):
+    folder = tmp_path / ".qunlearn" / "evidence"
+    write = f"""
+import os, signal, sys
+from pathlib import Path
+from deletion import evidence_examples
+from qunlearn.deletion import evidence, private_files
+def die(path, target):
+    if path.name.startswith(".{examples.REQUEST}.{killed_in}."):
+        os.kill(os.getpid(), signal.SIGKILL)
+    os.rename(path, target)
+Path.replace = die
+evidence.write_evidence(Path(sys.argv[1]), evidence_examples.signed(), "page")
+"""
+    paths = os.pathsep.join(map(str, (TESTS, TESTS.parent)))
+    command = [sys.executable, "-c", write, str(tmp_path)]
+    assert subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}).returncode == -signal.SIGKILL
+    assert len([path for path in folder.iterdir() if path.name.endswith(".writing")]) == 1
+    other = folder / f".{examples.REQUEST[:-1]}x.json.0123456789abcdef.writing"
+    other.touch()
+    file = e.write_evidence(tmp_path, examples.signed(), "page")
+    assert set(folder.iterdir()) == {file, file.with_suffix(".html"), other}
 
 
 def test_where_the_document_is_the_page_is_too(tmp_path, monkeypatch):

@@ -69,14 +69,14 @@ def stories(trained, tmp_path_factory):
 
 
 def begin(plan, original, folder):
-    """A process that tells these stories. Its folder for temporary files is its own: the purge searches there."""
-    (folder / "temporary").mkdir(parents=True)
+    """A process that tells these stories."""
+    folder.mkdir()
     command = [sys.executable, "-m", "deletion_deaths"]
     command.append(json.dumps({"original": str(original), "folder": str(folder / "stories"), "stories": plan}))
     ours = {*deletion_project.ENVIRONMENT, "PREFECT_API_URL"}
     environment = {name: value for name, value in os.environ.items() if name not in ours}
     environment |= {"PYTHONPATH": os.pathsep.join((str(TESTS), str(TESTS.parent))), "OMP_NUM_THREADS": "1"}
-    environment |= {"TMPDIR": str(folder / "temporary"), "DVC_SITE_CACHE_DIR": str(folder / "site")}
+    environment["DVC_SITE_CACHE_DIR"] = str(folder / "site")
     return subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

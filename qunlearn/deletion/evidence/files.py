@@ -8,7 +8,7 @@ from pathlib import Path
 from qunlearn.deletion.evidence.fields import REQUEST_ID
 from qunlearn.deletion.evidence.signed import EvidenceError, Signed, parse
 from qunlearn.deletion.evidence_heads import EARLIER, FOLDER
-from qunlearn.deletion.private_files import replace
+from qunlearn.deletion.private_files import remove_unfinished, replace
 from qunlearn.deletion.regular_file import NotRegularError, opened
 
 LARGEST = 64 * 2**20
@@ -37,15 +37,17 @@ def evidence_file(root: Path, request: str) -> Path:
 def write_evidence(root: Path, signed: Signed, page: str) -> Path:
     """Write the page, then the document: where the document is, the page is there too. Returns the document's file.
 
-    Writing the same again changes nothing, so a run that was cut short may simply be repeated.
+    Writing the same again changes nothing, so a run that was cut short may simply be repeated: what it left half
+    written is removed. One writer a request at a time; the batch's lease sees to that.
 
     Raises:
         EvidenceError: there is evidence already that tells another story; nothing was written.
     """
     file = evidence_file(root, signed.document.request.id)
     _check_replaceable(file, signed)
-    replace(file.with_suffix(".html"), page.encode(), mode=0o600)
-    replace(file, signed.content, mode=0o600)
+    for one, content in ((file.with_suffix(".html"), page.encode()), (file, signed.content)):
+        remove_unfinished(one)
+        replace(one, content, mode=0o600)
     return file
 
 
