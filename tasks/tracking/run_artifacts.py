@@ -19,6 +19,7 @@ from tasks.tracking.artifact_files import ArtifactFiles
 from tasks.tracking.connection import Connection, is_code
 from tasks.tracking.erasure import Mark, mark_run
 from tasks.tracking.membership import CONNECTIONS
+from tasks.tracking.notes import KIND_TAG
 from tasks.tracking.processes import is_gone
 
 MODELS = "models"
@@ -122,7 +123,7 @@ def at_work(connection: Connection) -> tuple[list[str], list[str]]:
     elsewhere: list[str] = []
     for run in connection.runs("attributes.status = 'RUNNING'"):
         tags = run.data.tags
-        if tags.get("stage") not in PIPELINE or "pid" not in tags or is_gone(tags):
+        if tags.get(KIND_TAG) == "pipeline" or tags.get("stage") not in PIPELINE or "pid" not in tags or is_gone(tags):
             continue
         if tags.get("host") != socket.gethostname():
             elsewhere.append(str(run.info.run_name))

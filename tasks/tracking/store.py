@@ -58,7 +58,7 @@ class Store:
             condition = f"tags.{KEY_TAG} = '{key}' and tags.{KIND_TAG} = 'pipeline'"
             for found in self.connection.runs(condition, newest_first=False):
                 return str(found.info.run_id)
-            own = {**(tags or {}), KEY_TAG: key, KIND_TAG: "pipeline"}
+            own = {**(tags or {}), **identity(), KEY_TAG: key, KIND_TAG: "pipeline"}
             name = "deletion service" if key == SERVICE_KEY else f"pipeline {key[:8]}"
             run = self._create(name, None, own)
             run.params(params)
@@ -78,6 +78,8 @@ class Store:
         run = self._create(stage, pipeline_run_id, own)
         with self._ending(run, also=pipeline_run_id):
             self.connection.client.update_run(pipeline_run_id, status="RUNNING")
+            # Who dies after the stage's end, and before that of the run above it, must be known to be gone.
+            self.run(pipeline_run_id).tag(identity())
             run.params(params or {})
             yield run
 
@@ -139,16 +141,21 @@ class Store:
         return Run(found.info.run_id, tags.get(PARENT_TAG), found.info.run_name, tags, self.connection)
 
     def mark_orphans(self) -> list[str]:
-        """Set RUNNING runs whose process has ended to KILLED; returns their ids. Runs of living processes stay."""
+        """Set RUNNING runs whose process has ended to KILLED; returns their ids. Runs of living processes stay.
+
+        A pipeline's process is that of its latest stage; with any living stage below it, it stays.
+        """
         running = list(self.connection.runs("attributes.status = 'RUNNING'"))
-        orphans = [run for run in running if is_gone(run.data.tags)]
-        marked = {run.info.run_id for run in orphans}
-        alive = {run.data.tags.get(PARENT_TAG) for run in running if run.info.run_id not in marked}
-        parents = {run.data.tags.get(PARENT_TAG) for run in orphans}
-        pipelines = [
-            run for run in running if run.data.tags.get(KIND_TAG) == "pipeline" and run.info.run_id in parents - alive
-        ]
-        ids = [str(run.info.run_id) for run in [*orphans, *pipelines]]
+        pipelines = [run for run in running if run.data.tags.get(KIND_TAG) == "pipeline"]
+        # What hangs below a pipeline comes first, as its page tells how that ended.
+        orphans = [run for run in running if run not in pipelines and is_gone(run.data.tags)]
+        alive = {run.data.tags.get(PARENT_TAG) for run in running if run not in orphans}
+        # Pipelines begun by earlier versions do not tell whose they are.
+        left = {run.data.tags.get(PARENT_TAG) for run in orphans}
+        for run in pipelines:
+            if run.info.run_id not in alive and (run.info.run_id in left or is_gone(run.data.tags)):
+                orphans.append(run)
+        ids = [str(run.info.run_id) for run in orphans]
         for run_id in ids:
             self._terminate("KILLED", run_id)
         return ids

@@ -154,6 +154,65 @@ def test_runs_of_a_killed_process_are_marked_and_those_of_a_living_one_stay(stor
     assert [status(store, run) for run in ids] == ["KILLED"] * 3
 
 
+DYING = """
+import os, signal, sys
+from pathlib import Path
+from mlflow import MlflowClient
+from qunlearn.config import TrackingConfig
+from tasks.tracking import Store
+store = Store.open(TrackingConfig(), root=Path(sys.argv[1]))
+pipeline = store.pipeline(sys.argv[2], params={})
+print(pipeline, flush=True)
+if sys.argv[3] == "before":
+    os.kill(os.getpid(), signal.SIGKILL)
+end = MlflowClient.set_terminated
+def die(client, run_id, *rest):
+    if run_id == pipeline:
+        os.kill(os.getpid(), signal.SIGKILL)
+    end(client, run_id, *rest)
+with store.stage("unlearn", pipeline) as stage:
+    print(stage.id, flush=True)
+    MlflowClient.set_terminated = die
+"""
+
+
+def died(root, key, moment):
+    """Ids of a pipeline and of its stage, if it had one, whose process died `moment` the stage."""
+    child = subprocess.run(
+        [sys.executable, "-c", DYING, str(root), key, moment], stdout=subprocess.PIPE, text=True, timeout=100
+    )
+    assert child.returncode == -signal.SIGKILL
+    return child.stdout.split()
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_pipeline_whose_process_died_while_no_stage_ran_is_marked(store, root, unique, moment):
+    pipeline, *stages = died(root, unique(), moment)
+    assert [status(store, run) for run in (pipeline, *stages)] == ["RUNNING", *(["FINISHED"] * len(stages))]
+    assert store.mark_orphans() == [pipeline]
+    assert [status(store, run) for run in (pipeline, *stages)] == ["KILLED", *(["FINISHED"] * len(stages))]
+
+
+def test_a_pipeline_is_that_of_its_latest_stage(store, root, unique):
+    key = unique()
+    (pipeline,) = died(root, key, "before")
+    assert store.pipeline(key, params={}) == pipeline
+    with store.stage("split", pipeline):
+        assert store.mark_orphans() == []
+        # Another process's stage ends; ours is still running.
+        assert died(root, key, "after")[0] == pipeline
+        assert store.mark_orphans() == []
+    assert status(store, pipeline) == "FINISHED"
+
+
+def test_a_stage_outlives_its_cells(store, unique):
+    with store.stage("unlearn", store.pipeline(unique(), params={})) as stage:
+        with store.cell("c", stage.id, fingerprint=None, params={}) as cell:
+            cell.tag({"process_start": "another"})
+            assert store.mark_orphans() == [cell.id]
+        assert status(store, stage.id) == "RUNNING"
+
+
 @pytest.mark.parametrize(
     ("changes", "marked"),
     [
