@@ -9,7 +9,7 @@ from benchmarks.unlearning_step import COMPARISONS, Net, StepByStep, make_proble
 from qunlearn.unlearning import run
 from qunlearn.unlearning.grid import choices
 
-SMALL = ["--batch-resnet18", "0", "--batch-resnet8", "4", "--width", "4", "--rounds", "2"]
+SMALL = ["--batch-resnet18", "--batch-resnet8", "4", "--width", "4", "--rounds", "2"]
 
 
 def test_json_has_every_comparison_with_its_spread_and_its_limit(capsys):
@@ -33,6 +33,15 @@ def test_the_table_names_every_step_and_what_it_stands_beside(capsys):
         assert row.step in printed
         assert f"x {row.beside}" in printed
     assert "at most 1.10" in printed
+
+
+def test_each_size_of_batch_is_measured(monkeypatch, capsys):
+    monkeypatch.setattr(unlearning_step, "measure", lambda net, **_: [net.name, net.batch])
+    unlearning_step.main(["--batch-resnet18", "8", "16", "--json"])
+    assert json.loads(capsys.readouterr().out)["results"] == [["resnet18", 8], ["resnet18", 16], ["resnet8", 128]]
+    with pytest.raises(SystemExit):
+        unlearning_step.main(["--batch-resnet8", "0"])
+    assert "one image or more" in capsys.readouterr().err
 
 
 def test_a_single_round_has_no_quartiles(capsys):
