@@ -206,3 +206,9 @@ def test_every_fault_is_told_and_the_first_comes_first():
 
 def test_another_version_of_the_format_is_named_as_such():
     assert faults(CONTENT.replace(b'"version":"1"}', b'"version":"2"}'))[0].startswith("not evidence of version 1")
+
+
+@pytest.mark.parametrize("part", [CONTENT.splitlines()[1], CONTENT.splitlines()[3], b"{}"])
+def test_a_part_of_the_file_is_told_as_one_fault(part):
+    (fault,) = faults(part)
+    assert "there is no document with its signature; give the whole file" in fault

@@ -72,6 +72,13 @@ def parse(content: bytes) -> Signed:
     try:
         return Signed.model_validate_json(content, strict=True)
     except ValidationError as error:
+        missing = {detail["loc"] for detail in error.errors() if detail["type"] == "missing"}
+        if missing >= {("document",), ("signature",)}:
+            # Each of its fields would be one that should not be there.
+            raise EvidenceError(
+                "not evidence of version 1: there is no document with its signature; give the whole file that "
+                "`qunlearn evidence show REQUEST --json` prints, not a part of it"
+            ) from None
         raise EvidenceError("\n".join(f"not evidence of version 1: {line}" for line in explained(error))) from None
 
 
