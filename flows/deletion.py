@@ -14,6 +14,7 @@ from pathlib import Path
 from prefect import State, flow
 from prefect.states import Completed
 
+from flows.existing_ledger import existing_ledger
 from flows.naming import flow_and_time
 from flows.overdue import publish_overdue
 from flows.own_project import own_params
@@ -21,7 +22,6 @@ from flows.plain_logs import plain_logs
 from flows.turns import in_turn
 from qunlearn.config import load
 from qunlearn.deletion import states
-from qunlearn.deletion.ledger import Ledger
 
 MOST_ATTEMPTS = 3
 """Times that one run begins anew when the champion was changed under it."""
@@ -54,9 +54,12 @@ def _waiting(root: Path) -> bool:
     """Whether any request is neither completed nor rejected.
 
     Raises:
-        LedgerError: the ledger was changed from outside.
+        LedgerError: the ledger was changed from outside, or is gone.
     """
-    ledger = Ledger.open(root=root)
+    # The first request makes it. A schedule that made one would hide that the ledger is gone.
+    ledger = existing_ledger(root)
+    if ledger is None:
+        return False
     ledger.check_intact()
     open_states = [state for state in states.State if state not in states.FINAL]
     return bool(ledger.requests(states=open_states))

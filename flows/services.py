@@ -104,8 +104,10 @@ def _polled(process: Process, name: str) -> bool:
     polled = deployment.get("last_polled") if isinstance(deployment, dict) else None
     if polled is None:
         return False
-    last = datetime.fromisoformat(polled).timestamp()
-    return last >= process.since and time.time() - last < POLL_SECONDS
+    last, now = datetime.fromisoformat(polled).timestamp(), time.time()
+    # Where the clock was set back, the start lies ahead of it: then it is enough to have asked lately.
+    since = process.since if process.since <= now else now - POLL_SECONDS
+    return last >= since and now - last < POLL_SECONDS
 
 
 ANSWERS: dict[str, Callable[[Process], bool]] = {

@@ -14,6 +14,7 @@ from prefect import serve as serve_all
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
 from prefect.deployments.runner import RunnerDeployment
 from prefect.types.entrypoint import EntrypointType
+from prefect.utilities.callables import ParameterSchema
 
 from flows.deletion import deletion
 from flows.refresh_benchmark import refresh_benchmark
@@ -22,6 +23,12 @@ from flows.submit_request import submit_request
 
 ONE = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
 """A second run waits. To cancel it instead would wedge the deployment when a run is killed before it has begun."""
+
+
+class ClosedSchema(ParameterSchema):
+    """The parameters of a flow: the server refuses any other before it stores it."""
+
+    additionalProperties: bool  # noqa: N815 - JSON Schema's name
 
 
 def deployments(params_file: str, cron: str) -> list[RunnerDeployment]:
@@ -33,7 +40,7 @@ def deployments(params_file: str, cron: str) -> list[RunnerDeployment]:
     """
 
     def deployed(flow: Flow[..., Any], description: str, **options: Any) -> RunnerDeployment:
-        return RunnerDeployment.from_flow(
+        made = RunnerDeployment.from_flow(
             flow,
             name=flow.name,
             description=description,
@@ -41,6 +48,10 @@ def deployments(params_file: str, cron: str) -> list[RunnerDeployment]:
             entrypoint_type=EntrypointType.MODULE_PATH,
             **options,
         )
+        # Prefect makes the schema of the flow's parameters without saying that there are no others.
+        schema = made._parameter_openapi_schema.model_dump(exclude_unset=True)
+        made._parameter_openapi_schema = ClosedSchema(**schema, additionalProperties=False)
+        return made
 
     return [
         deployed(

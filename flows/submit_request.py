@@ -2,7 +2,8 @@
 
 Prefect stores the parameters of a run, whatever becomes of it. So they hold no person: subjects and references are
 given as keyed hashes, samples only as ids of the forms that image sets have, and Prefect's server refuses anything else
-before it stores it. `submit` takes them in clear, and is not for parameters of a flow.
+before it stores it; other parameters too, which `flows.serving` sees to. `submit` takes people in clear, and is not for
+parameters of a flow.
 
 Annotations are not postponed in this file: a served flow is sent to another process, which cannot look up their names.
 """

@@ -61,6 +61,25 @@ def git(root: Path, *arguments: str, timeout: float) -> str | None:
     return printed.decode("utf-8", errors="replace").strip() if process.returncode == 0 else None
 
 
+def repository_of(root: Path) -> Path | None:
+    """The folder at or above `root` with a repository in it, usable or not; None where git would find none.
+
+    Where `git` only fails, this tells whether there is nothing to use or something that it cannot use.
+    """
+    root = root.resolve()
+    ceilings = os.environ.get("GIT_CEILING_DIRECTORIES", "").split(os.pathsep)
+    device = root.stat().st_dev
+    for folder in (root, *root.parents):
+        # Git looks neither there nor further up.
+        if folder != root and str(folder) in ceilings:
+            return None
+        if folder.stat().st_dev != device and "GIT_DISCOVERY_ACROSS_FILESYSTEM" not in os.environ:
+            return None
+        if os.path.lexists(folder / ".git"):
+            return folder
+    return None
+
+
 def own_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Without the variables that git sets for its hooks, which name the repository, the index and settings of another
     command."""

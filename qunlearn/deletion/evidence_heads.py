@@ -37,18 +37,23 @@ class Named:
     hash: str
 
 
+def documents(root: Path) -> list[Path]:
+    """The files that have the name of evidence, sorted; not yet known is what they hold.
+
+    Raises:
+        OSError: their folder cannot be read.
+    """
+    folder = root / FOLDER
+    return sorted(file for file in folder.iterdir() if DOCUMENT.fullmatch(file.name)) if folder.is_dir() else []
+
+
 def named_heads(root: Path) -> Iterator[Named]:
     """The head in each document of the project's evidence; files that hold none are no evidence and are left out.
 
     Raises:
         NotRegularError, OSError: a file has the name of evidence and cannot be read.
     """
-    folder = root / FOLDER
-    if not folder.is_dir():
-        return
-    for file in sorted(folder.iterdir()):
-        if not DOCUMENT.fullmatch(file.name):
-            continue
+    for file in documents(root):
         with opened(file) as stream:
             found = HEAD.search(stream.read(BEGINNING))
         if found is not None:

@@ -15,7 +15,12 @@ from qunlearn.deletion.records import LedgerError, UnavailableError
 
 PATIENCE = 60.0
 """Seconds to wait for another process that makes or migrates the same ledger."""
-RESTORE = "restore it from a backup, and keep the damaged file: it is the record of what was done"
+LOGS = ("-wal", "-journal")
+"""Ends of the files beside the database that SQLite carries out on whatever database it finds there."""
+RESTORE = (
+    "move it away together with the files beside it whose names end in -wal and -shm, and keep them: they are the "
+    "record of what was done; then restore it from a backup"
+)
 
 
 @contextmanager
@@ -65,12 +70,19 @@ def exists(file: SqliteFile) -> bool:
     """Whether the ledger is there.
 
     Raises:
-        LedgerError: what is there cannot be the ledger, or others than its owner have rights to it.
+        LedgerError: what is there cannot be the ledger, or others than its owner have rights to it; or the ledger is
+            gone, and the log of its last changes is not.
     """
     with told(file):
+        logs = _logs(file)
         try:
             found = file.path.lstat()
         except FileNotFoundError:
+            if logs:
+                raise LedgerError(
+                    f"{file} is gone, but {logs} beside it is not, and would spoil any ledger that comes in its place; "
+                    "put the ledger back, or move that file away and restore both from a backup"
+                ) from None
             return False
     if stat.S_ISLNK(found.st_mode):
         raise LedgerError(f"{file} is a link; name the file itself")
@@ -82,6 +94,12 @@ def exists(file: SqliteFile) -> bool:
     if not found.st_size:
         raise LedgerError(f"{file} is damaged: it is empty; {RESTORE}")
     return True
+
+
+def _logs(file: SqliteFile) -> str:
+    """Names of the logs beside the file; empty where there is none."""
+    names = [f"{file.path.name}{end}" for end in LOGS]
+    return " and ".join(name for name in names if os.path.lexists(file.path.with_name(name)))
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from qunlearn.data.erased import append_erased, digest
 from qunlearn.deletion.counted import counted
 from qunlearn.deletion.ledger import Batch, State
 from tasks.deletion.service import Service, carried
-from tasks.git import GitError, git
+from tasks.git import GitError, git, repository_of
 from tasks.tracking.outages import outages_told
 
 AUTHOR = ("-c", "user.name=qunlearn", "-c", "user.email=qunlearn@localhost")
@@ -76,18 +76,35 @@ def _commit(path: Path, batch: str, root: Path) -> str | None:
     """The commit that holds the file as it is; None outside of a repository, or where git ignores the file.
 
     Raises:
-        CommitError: git refuses.
+        CommitError: git refuses, or cannot use the repository that is there.
     """
-    if _git(root, "rev-parse", "--is-inside-work-tree") is None or _git(root, "check-ignore", str(path)) is not None:
+    if _git(root, "rev-parse", "--is-inside-work-tree") is None:
+        if (there := repository_of(root)) is not None:
+            raise CommitError(
+                f"{path}: git cannot use the repository of {there}, or is not installed; `git -C {root} status` says "
+                "why; then let the deletion run again"
+            )
+        return None
+    if _git(root, "check-ignore", str(path)) is not None:
         return None
     if _git(root, "add", "--", str(path)) is None:
         raise CommitError(f"{path}: git cannot add it; `git add {path}` says why; then let the deletion run again")
-    if _git(root, "status", "--porcelain", "--", str(path)):
+    changed = _git(root, "status", "--porcelain", "--", str(path))
+    if changed is None:
+        raise CommitError(
+            f"{path}: git cannot tell whether it was changed; see `git status`, then let the deletion run again"
+        )
+    if changed:
         known = _git(root, "config", "user.email") is not None
         command = ["commit", "--quiet", "--only", "-m", f"Erase the samples of {batch}", "--", str(path)]
         if _git(root, *(() if known else AUTHOR), *command) is None:
             raise CommitError(f"{path}: git cannot commit it; see `git status`, then let the deletion run again")
-    return _git(root, "log", "-1", "--format=%H", "--", str(path)) or None
+    commit = _git(root, "log", "-1", "--format=%H", "--", str(path))
+    if not commit:
+        raise CommitError(
+            f"{path}: git does not tell in which commit it is; see `git log`, then let the deletion run again"
+        )
+    return commit
 
 
 def _git(root: Path, *arguments: str) -> str | None:

@@ -122,6 +122,26 @@ def test_another_process_that_was_faster_is_not_undone(
     assert len(Ledger.open(root=folder).requests()) == 1
 
 
+@pytest.mark.parametrize("must_exist", [False, True])
+def test_under_the_log_of_a_ledger_that_is_gone_none_is_made(folder: Path, asked: Make, must_exist: bool) -> None:
+    ledger = Ledger.open(root=folder)
+    with closing(sqlite3.connect(database(folder))) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM deletion_requests").fetchone()  # the log outlives its writer
+        ledger.add(asked())
+        log = database(folder).with_name("ledger.db-wal")
+        kept = log.read_bytes()
+        database(folder).unlink()
+    log.write_bytes(kept)
+    with pytest.raises(LedgerError, match=r"ledger\.db is gone, but ledger\.db-wal beside it is not"):
+        Ledger.open(root=folder, must_exist=must_exist)
+    assert not database(folder).exists()
+    assert log.read_bytes() == kept
+    log.unlink()
+    Ledger.open(root=folder).add(asked())
+    assert len(Ledger.open(root=folder).requests()) == 1
+
+
 def garble(path: Path) -> None:
     path.write_bytes(b"no database at all" * 1000)
 
@@ -163,9 +183,9 @@ def lose_a_table(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (garble, r"is damaged \(file is not a database\); restore it from a backup"),
-        (cut, r"is damaged \(database disk image is malformed\); restore"),
-        (empty, "is damaged: it is empty; restore"),
+        (garble, r"is damaged \(file is not a database\); move it away together"),
+        (cut, r"is damaged \(database disk image is malformed\); move it away"),
+        (empty, "is damaged: it is empty; move it away"),
         (link, "is a link; name the file itself"),
         (pipe, "is not a regular file"),
         (replace_by_folder, "is not a regular file"),

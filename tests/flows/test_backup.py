@@ -244,3 +244,25 @@ def test_a_ledger_in_postgresql_comes_back(postgres, served, tmp_path, monkeypat
     lose(served.root)
     assert script("restore", served.root, folder).returncode == 1  # into a database that has a ledger
     assert served.ledger.head() == head
+
+
+def test_a_restore_overwrites_no_ledger_elsewhere(served, tmp_path, monkeypatch):
+    folder = back_up_with_a_ledger(served, tmp_path)
+    elsewhere = tmp_path / "elsewhere.db"
+    monkeypatch.setenv("QUNLEARN_LEDGER_URL", f"sqlite:///{elsewhere}")
+    ledger = Ledger.open(root=served.root)
+    ledger.requests()
+    kept = elsewhere.read_bytes()
+    lose(served.root)
+    refused = script("restore", served.root, folder)
+    assert (refused.returncode, f"{elsewhere} is there" in refused.stderr) == (1, True)
+    assert elsewhere.read_bytes() == kept
+    elsewhere.unlink()
+    log = elsewhere.with_name("elsewhere.db-wal")
+    log.touch()
+    refused = script("restore", served.root, folder)
+    assert (refused.returncode, f"{log} is there" in refused.stderr) == (1, True)
+    for left in tmp_path.glob("elsewhere.db-*"):
+        left.unlink()
+    restore(served.root, folder)
+    assert len(Ledger.open(root=served.root, must_exist=True).requests()) == 1

@@ -84,3 +84,27 @@ def test_without_a_repository_there_is_no_commit(trained, tmp_path, monkeypatch)
     request = served.ask(served.training_ids[0])
     assert run(served) == "1 request done, 0 rejected; 1 sample unlearned"
     assert served.evidence(request).digests.erased_commit is None
+
+
+UNUSABLE = {
+    "damaged": ("[core\n", "git cannot use the repository of "),
+    "status fails": ("[status]\n\tshowUntrackedFiles = bogus\n", "git cannot tell whether it was changed"),
+    "log fails": ("[log]\n\tdate = bogus\n", "git does not tell in which commit it is"),
+}
+
+
+@pytest.mark.parametrize("what", UNUSABLE)
+def test_a_repository_that_git_cannot_use_is_told_and_no_other_commit_is_named(served, what):
+    added, told = UNUSABLE[what]
+    config = served.root / ".git" / "config"
+    sound = config.read_text()
+    request = served.ask(*served.training_ids[:2])
+    config.write_text(sound + added)
+    with pytest.raises(CommitError, match=told):
+        run(served)
+    config.write_text(sound)
+    assert served.now(request).state is State.PROMOTED
+    assert run(served) == "1 request done, 0 rejected; 2 samples unlearned"
+    head = git(served.root, "rev-parse", "HEAD")
+    assert served.evidence(request).digests.erased_commit == head
+    assert git(served.root, "show", f"{head}:data/erased.txt").splitlines() == sorted(request.asked.samples)

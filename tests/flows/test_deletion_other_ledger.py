@@ -34,6 +34,28 @@ def test_an_old_copy_of_the_ledger_carries_nothing_out_and_leaves_the_evidence(s
     assert evidence.evidence_file(served.root, request.id).read_bytes() == written
 
 
+def test_a_scheduled_run_makes_no_ledger(served: Served) -> None:
+    folder = served.root / ".qunlearn"
+    assert run(served) == "nothing to do"
+    assert not list(folder.glob("ledger.db*"))
+    served.ask("nobody")
+    for file in folder.glob("ledger.db*"):
+        file.unlink()
+    # Nothing tells yet that there was one.
+    assert run(served) == "nothing to do"
+    assert not list(folder.glob("ledger.db*"))
+
+
+def test_a_ledger_that_is_gone_after_a_completed_request_is_told(served: Served) -> None:
+    served.ask("nobody")
+    run(served)
+    for file in (served.root / ".qunlearn").glob("ledger.db*"):
+        file.unlink()
+    with pytest.raises(LedgerError, match="the ledger is gone: there is none, but .qunlearn/evidence has evidence"):
+        run(served)
+    assert not list((served.root / ".qunlearn").glob("ledger.db"))
+
+
 def test_a_run_that_died_before_the_ledgers_last_event_is_repeated(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -312,15 +312,20 @@ def test_it_does_not_answer_before_it_has_asked_for_the_work_of_every_deployment
     assert polled(monkeypatch, 1) is False
 
 
-def polled(monkeypatch, seconds_ago):
-    """Whether a process that was started 20 s ago answers, when it asked for work so long ago."""
+@pytest.mark.parametrize(("seconds_ago", "expected"), [(1, True), (services.POLL_SECONDS + 50, False)])
+def test_it_answers_though_the_clock_was_set_back(monkeypatch, seconds_ago, expected):
+    assert polled(monkeypatch, seconds_ago, started=-3600.0) is expected
+
+
+def polled(monkeypatch, seconds_ago, *, started=20.0):
+    """Whether a process that was started `started` seconds ago answers, when it asked for work `seconds_ago`."""
     now = time.time()
     stamp = None if seconds_ago is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now - seconds_ago))
     monkeypatch.setattr(Deployment, "last_polled", stamp)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Deployment) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
-        process = processes.Process(1, "", (), url, since=now - 20, mark="")
+        process = processes.Process(1, "", (), url, since=now - started, mark="")
         found = services._deletion_answers(process)
         server.shutdown()
     return found

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prefect.exceptions import ParameterTypeError, PrefectHTTPStatusError
 from prefect.logging import disable_run_logger
-from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools import ValidationError, validate
 from small_requests import IDS, TRAIN
 
+from flows.serving import deployments
 from flows.submit_request import submit, submit_request
 from qunlearn.deletion.identity import Key
 from qunlearn.deletion.ledger import Ledger
@@ -93,7 +93,12 @@ def test_from_python_a_person_is_named_in_clear(project):
 
 # --- what its form accepts -------------------------------------------------------------------------------------------
 
-SCHEMA = parameter_schema(submit_request).model_dump_for_openapi()
+SCHEMA = next(
+    one._parameter_openapi_schema.model_dump(exclude_unset=True)
+    for one in deployments("params.yaml", "0 3 * * *")
+    if one.flow_name == submit_request.name
+)
+"""As the server gets it from the process that serves the flow."""
 
 
 def test_the_form_says_that_one_of_the_optional_fields_is_needed():
@@ -144,6 +149,8 @@ def test_the_form_accepts(parameters):
         {"due": "2030-13-01"},
         {"due": None},
         {"params_file": ""},
+        {"subject": PERSON},
+        {"samples": [IDS[0]], PERSON: "1"},
     ],
 )
 def test_the_form_refuses(parameters):
@@ -214,7 +221,7 @@ def test_prefect_stores_nobody_and_refuses_what_is_no_id(project, tmp_path):
                 return run.parameters
 
         assert asyncio.run(through_the_form({"samples": [TRAIN[0]]})) == {**parameters, "samples": [TRAIN[0]]}
-        for given in ({"samples": ["jane-doe"]}, {"subject_hash": PERSON}, {"due": PERSON}):
+        for given in ({"samples": ["jane-doe"]}, {"subject_hash": PERSON}, {"due": PERSON}, {"subject": PERSON}):
             with pytest.raises(PrefectHTTPStatusError, match="409"):
                 asyncio.run(through_the_form(given))
         database = _database()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 
 import pytest
 
-from tasks.git import GitError, git, own_environment
+from tasks.git import GitError, git, own_environment, repository_of
 
 
 @pytest.fixture
@@ -30,6 +31,20 @@ def test_what_git_prints(repository, tmp_path):
 def test_without_git_there_is_nothing(repository, monkeypatch):
     monkeypatch.setenv("PATH", str(repository))
     assert git(repository, "status", timeout=30) is None
+
+
+def test_a_repository_is_known_where_git_looks_for_it(repository, tmp_path, monkeypatch):
+    below = repository / "a" / "b"
+    below.mkdir(parents=True)
+    assert repository_of(repository) == repository_of(below) == repository.resolve()
+    (repository / ".git" / "config").write_text("[core")
+    assert git(below, "rev-parse", "--show-toplevel", timeout=30) is None
+    assert repository_of(below) == repository.resolve()
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", f"/somewhere{os.pathsep}{repository.resolve()}")
+    assert repository_of(below) is None
+    assert repository_of(repository) == repository.resolve()
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.resolve().parent))
+    assert repository_of(tmp_path) is None
 
 
 @pytest.mark.parametrize("name", ["GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR"])
