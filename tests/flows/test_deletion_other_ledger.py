@@ -51,7 +51,7 @@ def test_a_ledger_that_is_gone_after_a_completed_request_is_told(served: Served)
     run(served)
     for file in (served.root / ".qunlearn").glob("ledger.db*"):
         file.unlink()
-    with pytest.raises(LedgerError, match="the ledger is gone: there is none, but .qunlearn/evidence has evidence"):
+    with pytest.raises(LedgerError, match=r"the ledger is gone: there is none, but \.qunlearn/evidence has evidence"):
         run(served)
     assert not list((served.root / ".qunlearn").glob("ledger.db"))
 
