@@ -12,20 +12,19 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from qunlearn.data.removal import remove_folder
 from qunlearn.deletion.purge_errors import PurgeError
 from qunlearn.deletion.purge_inventory import QUARANTINED, SCRATCH, TEMPORARY, Leftover, Outside
 from qunlearn.deletion.traces import Traces
 from tasks.scratch import FOLDER, scratch
 from tasks.temporary import PREFIX, is_in_use, is_ours, is_protected, remove_left
+from tasks.tracking.processes import is_running, mark
 from tasks.workspace import Workspace
 
 NAMED = f"{PREFIX}*"
 """Names of temporary folders that this program makes, and others can make, too."""
 WORK = "purge-"
-"""Begins the names of a purge's own folders of downloads; the number of its process follows."""
+"""Begins the names of a purge's own folders of downloads; the mark of its process follows."""
 
 
 @dataclass(frozen=True)
@@ -101,16 +100,20 @@ def _may_go(folder: Path, root: Path) -> bool:
 
 def _is_at_work(folder: Path) -> bool:
     """Whether it is the folder of a purge, or of a look at what one would do, of another living process."""
-    number = folder.name.removeprefix(WORK).partition("-")[0]
-    return number.isdecimal() and int(number) != os.getpid() and psutil.pid_exists(int(number))
+    # What follows the mark is of `tempfile`.
+    marked = folder.name.removeprefix(WORK).rpartition("-")[0]
+    return marked != mark() and is_running(marked)
 
 
 def _temporary(root: Path, traces: Traces, recorded: frozenset[str]) -> tuple[list[Leftover], list[Outside]]:
     found, outside = [], []
     place = Path(tempfile.gettempdir())
     for folder in sorted(place.glob(NAMED)):
-        if folder.is_symlink() or not folder.is_dir() or folder.stat().st_uid != os.geteuid():
-            continue
+        try:
+            if folder.is_symlink() or not folder.is_dir() or folder.stat().st_uid != os.geteuid():
+                continue
+        except FileNotFoundError:
+            continue  # its owner lives, and has just removed it
         ours = is_ours(folder, root)
         if ours and not is_in_use(folder) and not is_protected(folder, root):
             # With or without a trace: half of a download shows none.
@@ -127,7 +130,8 @@ def _temporary(root: Path, traces: Traces, recorded: frozenset[str]) -> tuple[li
 def _holds(folder: Path, traces: Traces, recorded: frozenset[str]) -> str:
     """What the first file with a trace holds, or that one cannot be read; empty if there is nothing of both."""
     unread = ""
-    for path in sorted(folder.rglob("*")):
+    # Folders that vanish meanwhile are passed over, which `rglob` does not do.
+    for path in sorted(Path(here) / name for here, _, names in os.walk(folder) for name in names):
         try:
             if path.is_symlink() or not path.is_file():
                 continue

@@ -82,7 +82,8 @@ def present_objects(workspace: Workspace, erased: frozenset[str]) -> frozenset[s
     found: set[str] = set()
     for folder, listing in ((workspace.prepared, "ids.txt"), (workspace.splits, "split.csv")):
         if (folder / listing).exists() and not _names(folder / listing) & erased:
-            found |= {_md5(path) for path in folder.iterdir()}
+            # An editor or a notebook may have left a folder there.
+            found |= {_md5(path) for path in folder.iterdir() if path.is_file()}
     return frozenset(found)
 
 
@@ -101,7 +102,9 @@ def known_images(workspace: Workspace, stores: Stores, erased: frozenset[str]) -
             continue  # damaged, or somebody else's: its ids are found nevertheless
         if images.ndim < 2 or len(ids) != len(images):
             continue
-        pixels = int(images[:1].size)
+        if not erased.isdisjoint(ids):
+            # Other data in the stores can have images of another size.
+            pixels = int(images[:1].size)
         for one, digest in zip(ids, image_digests(images), strict=True):
             (gone if one in erased else kept).add(digest)
     return gone, kept, pixels

@@ -10,10 +10,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from qunlearn.data.imageset import FILES
+from qunlearn.data.splits import FILES as SPLIT_FILES
 from qunlearn.deletion.purge_errors import PurgeError
 from tasks.purge_outside import FOLDERS
 from tasks.rewriting import pieces
+from tasks.tracking.run_artifacts import MODEL_FOLDER, RUN_FOLDER
 from tasks.workspace import Workspace
+
+OWN_NAMES = frozenset({*FILES.values(), *SPLIT_FILES})
+"""Names of the files that the pipeline writes into its folders."""
 
 
 class DiskRefusedError(PurgeError):
@@ -52,15 +58,32 @@ def _shown(workspace: Workspace, name: str) -> str:
     """A path for everybody to read: relative to the project where it lies there, and no name that the user gave."""
     root, path = workspace.root, Path(name)
     folders = (workspace.prepared, workspace.splits)
-    ours = (*folders, *(piece for folder in folders for piece in pieces(folder)), workspace.erased)
-    if not any(path.is_relative_to(own) for own in ours):
-        for key, place in _configured(workspace).items():
-            if path.is_relative_to(place):
-                return f"a file of {key}"
-        for top in FOLDERS:
-            if (root / top) in path.parents:
-                return f"a file of yours in {top}"
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else name
+    for own in (*folders, *(piece for folder in folders for piece in pieces(folder)), workspace.erased):
+        if path.is_relative_to(own):
+            given = path != own and path.name not in OWN_NAMES
+            return f"a file of yours in {_relative(own, root)}" if given else _relative(path, root)
+    artifacts = root / workspace.params.tracking.artifacts
+    if path != artifacts and path.is_relative_to(artifacts):
+        return f"a file of {_relative(_owner(path, artifacts), root)}"
+    for key, place in _configured(workspace).items():
+        if path.is_relative_to(place):
+            return f"a file of {key}"
+    for top in FOLDERS:
+        if (root / top) in path.parents:
+            return f"a file of yours in {top}"
+    return _relative(path, root)
+
+
+def _owner(path: Path, artifacts: Path) -> Path:
+    """The folder of the model or run that a file belongs to, whose name is MLflow's; else that of all files."""
+    for folder in path.parents:
+        if RUN_FOLDER.fullmatch(folder.name) or MODEL_FOLDER.fullmatch(folder.name):
+            return folder
+    return artifacts
+
+
+def _relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else "a file outside of the project"
 
 
 def _configured(workspace: Workspace) -> dict[str, Path]:

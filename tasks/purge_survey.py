@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from tasks.scratch import FOLDER
 from tasks.tracking import Store
 from tasks.tracking.connection import Connection
 from tasks.tracking.erasure import custody, recorded_files, stored_models
+from tasks.tracking.processes import mark
 from tasks.tracking.run_artifacts import at_work, ownerless, run_files
 from tasks.workspace import Workspace
 
@@ -60,12 +60,12 @@ def survey(workspace: Workspace, erased: frozenset[str], notes: Notes) -> Survey
     own, others = custody(connection)
     models = [model for experiment in own for model in stored_models(experiment, erased)]
     check_served(models)
-    weights = _weights_to_go(models) | notes.weights
+    weights = _weights_to_go(models, notes.weights)
     home = workspace.root / FOLDER
     home.mkdir(mode=0o700, exist_ok=True)
     with (
         open_stores(workspace.root, ours=(workspace.prepared, workspace.splits)) as stores,
-        TemporaryDirectory(dir=home, prefix=f"{WORK}{os.getpid()}-") as work,
+        TemporaryDirectory(dir=home, prefix=f"{WORK}{mark()}-") as work,
     ):
         gone, kept, pixels = known_images(workspace, stores, erased)
         traces = Traces(erased, notes.images.union(gone) - kept, pixels or notes.pixels, weights)
@@ -96,11 +96,15 @@ def survey(workspace: Workspace, erased: frozenset[str], notes: Notes) -> Survey
     return Survey(inventory, traces, places, connection, tuple(name for names, _ in running for name in names))
 
 
-def _weights_to_go(models: list[StoredModel]) -> frozenset[str]:
-    """sha256 of weights that no model has which may stay; a method of strength zero can give what its parent had."""
+def _weights_to_go(models: list[StoredModel], earlier: frozenset[str]) -> frozenset[str]:
+    """sha256 of weights that no model has which may stay; a method of strength zero can give what its parent had.
+
+    Args:
+        earlier: those of an interrupted purge; one of their models may be served since.
+    """
     why = reasons(models)
     gone = {_hex(model) for model in models if model.id in why and not model.served}
-    return frozenset(gone - {_hex(model) for model in models if model.id not in why or model.served})
+    return frozenset((gone | earlier) - {_hex(model) for model in models if model.id not in why or model.served})
 
 
 def _elsewhere(name: str) -> Outside:

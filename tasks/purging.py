@@ -77,13 +77,14 @@ def plan_purge(workspace: Workspace, *, models: ModelPolicy) -> PurgePlan:
     with refusals_told(workspace):
         ids, because = _erased(workspace)
         notes = Notes.begin(workspace.root, because=because)
-        plan = PurgePlan(())
+        plan, earlier = PurgePlan(()), list(notes.entries)
         if ids:
             found = survey(workspace, ids, notes)
             unmarked = find_unmarked(found.connection, found.inventory.models, found.traces)
             plan = PurgePlan((*planned(found, unmarked, models=models).entries, *unsearchable(found.traces)))
+            earlier = _still_meant(notes, plan, found)
     # Several things outside can have one key: these are not merged.
-    return _with_outside(plan.with_earlier(notes.entries), plan)
+    return _with_outside(plan.with_earlier(earlier), plan)
 
 
 def purge(
@@ -121,7 +122,8 @@ def purge(
                 "have to go; let it end, then run the purge again"
             )
         unmarked = find_unmarked(found.connection, found.inventory.models, found.traces)
-        plan = planned(found, unmarked, models=models).with_earlier(notes.entries)
+        now = planned(found, unmarked, models=models)
+        plan = now.with_earlier(_still_meant(notes, now, found))
         notes = _noted(notes, plan, found)
         done("noted")
         mark = Mark(datetime.now(UTC).isoformat(timespec="seconds"), notes.because)
@@ -164,6 +166,21 @@ def _alone(workspace: Workspace) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+def _still_meant(notes: Notes, now: PurgePlan, found: Survey) -> list[Entry]:
+    """What an interrupted purge had set out to do, without models and objects that are there and may stay by now.
+
+    Since then a model can have been released, or data can have become the present ones.
+    """
+    planned_now = {entry.key for entry in now.entries}
+    there = {(MODEL, model.id) for model in found.inventory.models if model.kept}
+    there |= {(OBJECT, depot.name, oid) for depot in found.inventory.depots for oid in depot.oids}
+    return [
+        entry
+        for entry in notes.entries
+        if entry.key in planned_now or not there & {(entry.kind, entry.target), (entry.kind, entry.place, entry.target)}
+    ]
 
 
 def _noted(notes: Notes, plan: PurgePlan, found: Survey) -> Notes:

@@ -194,37 +194,38 @@ def _models(workspace: Workspace, gone: tuple[str, ...]) -> dict[str, str]:
     for role, stage in (("original", "pretrain"), ("retrain", "retrain"), ("shadow", "evaluate")):
         with store.stage(stage, store.pipeline("abc", params={})) as above:
             context = CellContext(stage=stage, stage_run=above.id, concurrent=False)
-            cell = train_cell.fn(workspace, context, role, 0)
-        models[role] = store.record_by_digest(cell.sha256).model_id
+            trained = train_cell.fn(workspace, context, role, 0)
+        models[role] = store.record_by_digest(trained.sha256).model_id
         if role == "original":
-            write_manifest(workspace.models("pretrain"), [cell])
+            write_manifest(workspace.models("pretrain"), [trained])
     original = store.connection.client.get_logged_model(models["original"])
     folder = Path(original.artifact_location.removeprefix("file://"))
     parent = checkpoint.load(folder)
-    with _cell(store, "unlearn", "noop seed 0", [original.model_id]) as run:
+    with cell(store, "unlearn", "noop seed 0", [original.model_id]) as run:
         # Method of strength zero: the original's weights, and another list of training images.
-        models["noop"] = _keep(run, parent.model, parent.blueprint, retain, "noop", parent.digest)
-    with _cell(store, "unlearn", "oeu seed 0", [original.model_id]) as run:
-        models["unlearned"] = _keep(
+        models["noop"] = keep(run, parent.model, parent.blueprint, retain, "noop", parent.digest)
+    with cell(store, "unlearn", "oeu seed 0", [original.model_id]) as run:
+        models["unlearned"] = keep(
             run, material.blueprint.build(seed=1), parent.blueprint, retain, "oeu", parent.digest
         )
-    with _cell(store, "retrain", "retrain seed 1", []) as run:
-        models["clean"] = _keep(run, material.blueprint.build(seed=2), parent.blueprint, rest, "retrain", None)
-    with _cell(store, "evaluate", "evaluate original seed 0", [original.model_id]) as run:
+    with cell(store, "retrain", "retrain seed 1", []) as run:
+        models["clean"] = keep(run, material.blueprint.build(seed=2), parent.blueprint, rest, "retrain", None)
+    with cell(store, "evaluate", "evaluate original seed 0", [original.model_id]) as run:
         _per_sample_files(run, gone)
-    with _cell(store, "deletion", "delete 5 samples, not good enough", [original.model_id]) as run:
-        models["candidate"] = _keep(run, material.blueprint.build(seed=3), parent.blueprint, rest, "oeu", parent.digest)
-    with _cell(store, "deletion", "delete 5 samples", [original.model_id]) as run:
+    with cell(store, "deletion", "delete 5 samples, not good enough", [original.model_id]) as run:
+        models["candidate"] = keep(run, material.blueprint.build(seed=3), parent.blueprint, rest, "oeu", parent.digest)
+    with cell(store, "deletion", "delete 5 samples", [original.model_id]) as run:
         run.table("epochs", {"epoch": np.arange(2), "forget_loss": np.ones(2)})
         run.table("losses", {"loss": np.linspace(0, 1, 7)})
-        models["champion"] = _keep(run, material.blueprint.build(seed=4), parent.blueprint, rest, "oeu", parent.digest)
+        models["champion"] = keep(run, material.blueprint.build(seed=4), parent.blueprint, rest, "oeu", parent.digest)
     store.set_champion(store.register(models["original"]), base=0)
     store.set_champion(store.register(models["champion"]), base=1)
     return models
 
 
 @contextmanager
-def _cell(store: Store, stage: str, name: str, parents: Sequence[str]) -> Iterator[Run]:
+def cell(store: Store, stage: str, name: str, parents: Sequence[str]) -> Iterator[Run]:
+    """The run of a cell that read these models, below a stage of its own."""
     with (
         store.stage(stage, store.pipeline("abc", params={})) as above,
         store.cell(name, above.id, fingerprint=None, params={}, tags={"stage": stage}) as run,
@@ -234,10 +235,17 @@ def _cell(store: Store, stage: str, name: str, parents: Sequence[str]) -> Iterat
         yield run
 
 
-def _keep(run: Run, model, blueprint: Blueprint, ids: Sequence[str], method: str, parent: str | None) -> str:
+def keep(
+    run: Run, model, blueprint: Blueprint, ids: Sequence[str], method: str, parent: str | None, **more: Any
+) -> str:
+    """Keep a model as the output of a run; its id.
+
+    Args:
+        more: what else its checkpoint says.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "checkpoint"
-        extra = {"method": method} if parent is None else {"method": method, "parent": parent}
+        extra = {"method": method, **more} if parent is None else {"method": method, "parent": parent, **more}
         digest = checkpoint.save(model, folder, blueprint=blueprint, trained_ids=ids, extra=extra)
         tags = {"method": method} if parent is None else {"method": method, "parent_sha256": parent}
         return run.output_model(folder, name=f"{method}-seed0", digest=digest, tags=tags)

@@ -34,6 +34,7 @@ PARTITIONS: tuple[Partition, ...] = ("train", "validation", "test")
 SUBSETS: tuple[Subset, ...] = ("forget", "retain", "adjacent", "remote")
 RETAINED = ("retain", "adjacent", "remote")
 FORMAT = 1
+TABLE, MANIFEST = FILES = ("split.csv", "manifest.json")
 
 
 class GateError(ValueError):
@@ -146,8 +147,8 @@ def save_split(split: Split, folder: Path) -> None:
         # No column can hold a comma or a quote, so a line needs no escaping.
         rows = zip(split.id_column, split.partition_column, split.subset_column, strict=True)
         lines = [",".join(row) for row in (("id", "partition", "subset"), *rows)]
-        (fresh / "split.csv").write_text("".join(f"{line}\n" for line in lines), "utf-8")
-        (fresh / "manifest.json").write_text(json.dumps(split.manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        (fresh / TABLE).write_text("".join(f"{line}\n" for line in lines), "utf-8")
+        (fresh / MANIFEST).write_text(json.dumps(split.manifest, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def load_split(folder: Path) -> Split:
@@ -156,7 +157,7 @@ def load_split(folder: Path) -> Split:
     Raises:
         ValueError: a file is missing, truncated or altered; the message names it.
     """
-    table, manifest_file = Path(folder) / "split.csv", Path(folder) / "manifest.json"
+    table, manifest_file = Path(folder) / TABLE, Path(folder) / MANIFEST
     try:
         manifest = json.loads(_text(manifest_file))
     except json.JSONDecodeError as error:

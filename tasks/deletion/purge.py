@@ -9,6 +9,8 @@ from pathlib import PurePosixPath
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
+from qunlearn.data.erased import read_erased
+from qunlearn.deletion.counted import counted
 from qunlearn.deletion.ledger import Batch, State
 from qunlearn.deletion.purge import Action, Entry
 from qunlearn.deletion.purge_inventory import MODEL, QUARANTINED, RUN_FILE, SCRATCH, TEMPORARY
@@ -40,15 +42,28 @@ def purge_batch(params_file: str, batch: Batch) -> Batch:
     service = Service.open(params_file)
     if batch.state is State.CLAIMED:
         _check_served(service, batch)
+    _check_listed(service, batch)
     models = service.workspace.params.deletion.models
     report = purge(service.workspace, models=models, because=f"deletion {batch.id}", on_step=get_run_logger().info)
     if not report.is_complete:
-        found = [f"{one.place}, {one.name}: {one.what}" for one in report.scan.found]
+        # Without their names, which people may have given: Prefect stores this.
+        found = Counter((one.place, one.what) for one in report.scan.found)
+        first = "; ".join(f"{place}, {count}: {what}" for (place, what), count in list(found.items())[:3])
         raise PurgeIncompleteError(
-            f"the purge of {batch.id} left {len(found)} things, the first: {'; '.join(found[:3])}; it is tried again "
-            "when the deletion runs again, or at once with `qunlearn purge`"
+            f"the purge of {batch.id} left {counted(found.total(), 'thing')}, the first: {first}; it is tried again "
+            "when the deletion runs again, or at once with `qunlearn purge`, which names them"
         )
     return service.ledger.advance(batch, State.PURGED, facts=_facts(report))
+
+
+def _check_listed(service: Service, batch: Batch) -> None:
+    """The purge goes by the list: by one that somebody has put back it would find nothing to do."""
+    if missing := frozenset(erased_ids(batch)) - read_erased(service.workspace.erased):
+        raise PurgeIncompleteError(
+            f"data/erased.txt lacks {counted(len(missing), 'sample')} of {batch.id} that it had: another branch, or an "
+            "older commit, is checked out; check out the one that has the commit of this batch, then let the deletion "
+            "run again"
+        )
 
 
 def _check_served(service: Service, batch: Batch) -> None:

@@ -8,10 +8,11 @@ import re
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 from filelock import FileLock
@@ -19,6 +20,7 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel, ViewType
 from mlflow.entities import Run as MlflowRun
 from mlflow.exceptions import MlflowException
+from mlflow.store.entities import PagedList
 
 from qunlearn.config import TrackingConfig
 from tasks.tracking.markdown import NOTE_TAG
@@ -30,13 +32,27 @@ PAGES = "workflowType=machine_learning"
 """Asks for the pages about model training; without it the UI opens in its mode for language models."""
 
 MODELS_A_CALL = 100
+PAGE = 1000
+"""Runs, experiments or versions a call; MLflow allows no more of some of them."""
 
 SQLITE = "sqlite:///"
 _ENVIRONMENT = threading.Lock()
+T = TypeVar("T")
 
 
 class TrackingError(ValueError):
     """The store cannot be reached, or does not hold what was asked for."""
+
+
+def everything(search: Callable[..., PagedList[T]], *words: Any, **options: Any) -> Iterator[T]:
+    """All that one of the client's searches finds, lazily and page by page: a page has no more than MLflow allows."""
+    token: str | None = None
+    while True:
+        page = search(*words, **options, page_token=token)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 @dataclass(frozen=True)
@@ -95,28 +111,16 @@ class Connection:
     def runs(self, condition: str, *, newest_first: bool = True) -> Iterator[MlflowRun]:
         """All runs of the experiment that satisfy an MLflow filter, lazily by pages of 200."""
         order = [f"attributes.start_time {'DESC' if newest_first else 'ASC'}"]
-        token: str | None = None
-        while True:
-            page = self.client.search_runs(
-                [self.experiment_id], condition, ViewType.ACTIVE_ONLY, 200, order_by=order, page_token=token
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
+        return everything(
+            self.client.search_runs, [self.experiment_id], condition, ViewType.ACTIVE_ONLY, 200, order_by=order
+        )
 
     def models(self, condition: str | None = None) -> Iterator[LoggedModel]:
         """All LoggedModels of the experiment that satisfy an MLflow filter (None: all, not ""), newest first."""
         order = [{"field_name": "creation_time", "ascending": False}]
-        token: str | None = None
-        while True:
-            page = self.client.search_logged_models(
-                [self.experiment_id], condition, max_results=MODELS_A_CALL, order_by=order, page_token=token
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
+        return everything(
+            self.client.search_logged_models, [self.experiment_id], condition, max_results=MODELS_A_CALL, order_by=order
+        )
 
     @contextmanager
     def as_default(self) -> Iterator[None]:

@@ -20,7 +20,7 @@ from qunlearn.deletion.purge_models import StoredModel
 from qunlearn.deletion.traces import Traces
 from tasks.tracking.artifact_files import ArtifactFiles
 from tasks.tracking.checkpoints import DIGEST_TAG, FILES_TAG, TRAINED_IDS
-from tasks.tracking.connection import Connection, is_code
+from tasks.tracking.connection import PAGE, Connection, TrackingError, everything, is_code
 from tasks.tracking.markdown import NOTE_TAG, cut
 from tasks.tracking.membership import CONNECTIONS, TrainingLists
 from tasks.tracking.names import written
@@ -58,13 +58,21 @@ def custody(connection: Connection) -> tuple[list[Connection], list[Connection]]
     """The experiments that belong to this project, and the store's others.
 
     A local database is the project's own, whatever its experiments were called; a server can have other projects' too.
+
+    Raises:
+        TrackingError: the project's experiment is not among them.
     """
-    found = connection.client.search_experiments(view_type=ViewType.ALL, max_results=1000)
+    found = everything(connection.client.search_experiments, view_type=ViewType.ALL, max_results=PAGE)
     own: list[Connection] = []
     others: list[Connection] = []
     for experiment in found:
         mine = experiment.experiment_id == connection.experiment_id or not connection.is_server
         (own if mine else others).append(replace(connection, experiment_id=str(experiment.experiment_id)))
+    if connection.experiment_id not in (one.experiment_id for one in own):
+        raise TrackingError(
+            f"{connection.uri}: MLflow does not list the project's own experiment, {connection.experiment_id}, so "
+            "nothing can be said about its models; see that its user may read it"
+        )
     return own, others
 
 

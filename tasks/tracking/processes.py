@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 from collections.abc import Mapping
@@ -13,6 +14,27 @@ import psutil
 def identity() -> dict[str, str]:
     """Tags that name this process; its start time tells it from a later process with the same id."""
     return {"host": socket.gethostname(), "pid": str(os.getpid()), "process_start": _start(os.getpid()) or ""}
+
+
+def mark() -> str:
+    """Name of this process on this computer, for names of files: its number and a digest of its start."""
+    return f"{os.getpid()}-{_digest(_start(os.getpid()))}"
+
+
+def is_running(marked: str) -> bool:
+    """Whether the process that a `mark` names still lives; its number alone may be another's by now."""
+    number, _, digest = marked.partition("-")
+    if not number.isdecimal():
+        return False
+    try:
+        start = _start(int(number))
+    except (PermissionError, psutil.AccessDenied):
+        return True
+    return start is not None and _digest(start) == digest
+
+
+def _digest(start: str | None) -> str:
+    return hashlib.sha256((start or "").encode()).hexdigest()[:12]
 
 
 def is_gone(tags: Mapping[str, str]) -> bool:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 
 from mlflow.entities import LoggedModel
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from tasks.tracking.checkpoints import DIGEST_TAG
-from tasks.tracking.connection import Connection, TrackingError, is_code
+from tasks.tracking.connection import MODELS_A_CALL, PAGE, Connection, TrackingError, everything, is_code
 from tasks.tracking.markdown import NOTE_TAG, code, cut, link
 
 SERVED = "qunlearn-served"
@@ -58,13 +59,17 @@ def versions(connection: Connection) -> dict[str, list[Version]]:
     """The registered versions of each LoggedModel, by its id."""
     found: dict[str, list[Version]] = {}
     # Versions that a search finds carry no aliases; the registered model has them.
-    for model in connection.client.search_registered_models(max_results=1000):
-        for version in connection.client.search_model_versions(f"name = '{model.name}'", max_results=10_000):
+    for model in everything(connection.client.search_registered_models, max_results=MODELS_A_CALL):
+        for version in _versions(connection, model.name):
             number = int(version.version)
             aliases = tuple(sorted(alias for alias, v in model.aliases.items() if int(v) == number))
             model_id = str(version.source).removeprefix("models:/")
             found.setdefault(model_id, []).append(Version(model.name, number, aliases))
     return found
+
+
+def _versions(connection: Connection, name: str) -> Iterator[ModelVersion]:
+    return everything(connection.client.search_model_versions, f"name = '{name}'", max_results=PAGE)
 
 
 def register(connection: Connection, model_id: str, *, name: str, tags: Mapping[str, str]) -> int:
@@ -79,7 +84,7 @@ def register(connection: Connection, model_id: str, *, name: str, tags: Mapping[
         if not is_code(error, "RESOURCE_ALREADY_EXISTS"):
             raise
     model = client.get_logged_model(model_id)
-    known = client.search_model_versions(f"name = '{name}'", max_results=10_000)
+    known = _versions(connection, name)
     for earlier in (int(version.version) for version in known if version.source == f"models:/{model_id}"):
         _link(connection, model_id, name, earlier)
         return earlier

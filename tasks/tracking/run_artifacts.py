@@ -16,7 +16,7 @@ from qunlearn.deletion.purge import may_hold_samples
 from qunlearn.deletion.purge_inventory import OWNERLESS, Leftover, RunFile
 from qunlearn.deletion.traces import Traces
 from tasks.tracking.artifact_files import ArtifactFiles
-from tasks.tracking.connection import Connection, is_code
+from tasks.tracking.connection import PAGE, Connection, everything, is_code
 from tasks.tracking.erasure import Mark, mark_run
 from tasks.tracking.membership import CONNECTIONS
 from tasks.tracking.notes import KIND_TAG
@@ -32,15 +32,7 @@ PIPELINE = ("ingest", "split", "pretrain", "retrain", "unlearn", "evaluate", "re
 
 def all_runs(connection: Connection) -> Iterator[MlflowRun]:
     """All runs of an experiment, those that somebody deleted included: their files are still there."""
-    token: str | None = None
-    while True:
-        page = connection.client.search_runs(
-            [connection.experiment_id], "", ViewType.ALL, max_results=1000, page_token=token
-        )
-        yield from page
-        token = page.token
-        if not token:
-            return
+    return everything(connection.client.search_runs, [connection.experiment_id], "", ViewType.ALL, max_results=PAGE)
 
 
 def run_files(connection: Connection, traces: Traces) -> tuple[list[RunFile], int]:

@@ -10,8 +10,9 @@ from deletion_project import Served, copied, git, run
 from flows import processes
 from flows.errors import is_ours
 from qunlearn.deletion.ledger import State
-from tasks.deletion import erasing
+from tasks.deletion import course, erasing
 from tasks.deletion.erasing import CommitError
+from tasks.deletion.purge import PurgeIncompleteError
 
 pytestmark = pytest.mark.usefixtures("plainly")
 
@@ -108,3 +109,28 @@ def test_a_repository_that_git_cannot_use_is_told_and_no_other_commit_is_named(s
     head = git(served.root, "rev-parse", "HEAD")
     assert served.evidence(request).digests.erased_commit == head
     assert git(served.root, "show", f"{head}:data/erased.txt").splitlines() == sorted(request.asked.samples)
+
+
+@pytest.mark.parametrize("earlier", [0, 1])
+def test_a_list_that_lacks_the_batchs_samples_again_stops_the_purge(served, monkeypatch, earlier):
+    """Somebody checks out another branch while the purge waits for a store."""
+    for sample in served.training_ids[:earlier]:
+        served.ask(sample)
+        run(served)
+    request = served.ask(*served.training_ids[earlier : earlier + 2])
+    with monkeypatch.context() as patch:
+        patch.setattr(course, "purge_batch", down)
+        with pytest.raises(ConnectionError):
+            run(served)
+    branch = git(served.root, "branch", "--show-current")
+    git(served.root, "checkout", "--quiet", "HEAD~1")
+    with pytest.raises(PurgeIncompleteError, match=r"data/erased\.txt lacks 2 samples of b-"):
+        run(served)
+    assert served.now(request).state is State.PROMOTED
+    git(served.root, "checkout", "--quiet", branch)
+    assert run(served) == "1 request done, 0 rejected; 2 samples unlearned"
+    assert not served.data_ids() & set(request.asked.samples)
+
+
+def down(*_):
+    raise ConnectionError("the remote does not answer")
