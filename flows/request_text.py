@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 COLUMNS = ("id", "state", "age", "due", "overdue", "samples", "outcome")
 WORDS = {"attempts": "times given back"}
 """Names in `details` that are not those of JSON: a run that was killed and taken over is no attempt here."""
+MOST = 20
+"""Entries of a list in `details`."""
 NAMES = 18
 """Width of the column of names in `details`."""
 
@@ -109,7 +111,9 @@ def _short(age: timedelta) -> str:
 
 def _written(value: Any) -> str:
     if isinstance(value, list):
-        entries = [" ".join(map(str, one.values())) if isinstance(one, dict) else str(one) for one in value]
+        entries = [" ".join(map(str, one.values())) if isinstance(one, dict) else str(one) for one in value[:MOST]]
+        if len(value) > MOST:
+            entries.append(f"and {len(value) - MOST:,} more; --json lists all")
         return ("\n" + " " * NAMES).join(entries) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Set
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,7 @@ from qunlearn.data.imageset import ImageSet, load
 from qunlearn.data.pool import make_pool
 from qunlearn.data.scenarios import Subset
 from qunlearn.data.splits import Split, check_gate, load_split
+from qunlearn.data.statistics import with_statistics
 from qunlearn.training import resolve_device
 from qunlearn.unlearning.problem import Need, needs_adjacency
 from tasks.workspace import Workspace
@@ -107,6 +109,14 @@ class Material:
                 f"{_described(asked)}; set data.target back, or train again with `dvc repro pretrain`"
             )
         transform = replace(self.pool.transform, mean=tuple(known["mean"]), std=tuple(known["std"]))
+        return replace(self, pool=replace(self.pool, transform=transform))
+
+    def normalised_without(self, gone: Iterable[str]) -> Material:
+        """The same images, normalised by the statistics that the prepared images will have without these samples."""
+        left = frozenset(self.image_set.ids).difference(gone)
+        keep = np.array([one in left for one in self.image_set.ids], dtype=bool)
+        meta = (self.image_set if keep.all() else with_statistics(self.image_set.select(keep))).meta
+        transform = replace(self.pool.transform, mean=meta.mean, std=meta.std)
         return replace(self, pool=replace(self.pool, transform=transform))
 
     def check_blueprint(self, found: Checkpoint) -> None:

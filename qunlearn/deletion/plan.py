@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -94,7 +95,11 @@ class Plan:
 def make_plan(
     requests: Sequence[Request], known: Known, *, check: Callable[[frozenset[str]], None] = lambda _: None
 ) -> Plan:
-    """Decide about each request, in order.
+    """Decide about each request.
+
+    What one asks for can be impossible alone and possible beside others: a class may lose all its training images
+    together with its others only. So those that were refused are looked at again as long as others are accepted, and
+    the order matters only where not all of them are possible together.
 
     Args:
         check: raises RequestError if the data cannot lose these ids.
@@ -108,30 +113,36 @@ def make_plan(
     rejected: dict[str, str] = {}
     forget: set[str] = set()
     erase: set[str] = set()
-    for request in requests:
-        # A name that was unknown when it was asked for may have come into the data since.
-        found = {names[one] for one in request.asked.unknown if one in names}
-        samples = found | set(request.asked.samples)
-        # Samples that are listed as erased, and that model or data hold all the same, are treated like any other.
-        ours = samples - (erased - trained - frozenset(known.labels))
-        try:
-            _check_possible(forget | (ours & trained), erase | ours, known)
-            check(frozenset(erase | ours))
-        except RequestError as error:
-            rejected[request.id] = str(error)
-            continue
-        forget |= ours & trained
-        erase |= ours
-        shares[request.id] = Share(
-            asked=len(samples) + len(request.asked.unknown) - len(found),
-            trained=len(ours & trained),
-            untrained=len(ours - trained),
-            erased=len(samples - ours),
-            unknown=len(request.asked.unknown) - len(found),
-            found=tuple(sorted(found)),
-        )
+    waiting, before = list(requests), len(requests) + 1
+    while waiting and len(waiting) < before:
+        before, rejected = len(waiting), {}
+        for request in waiting:
+            # A name that was unknown when it was asked for may have come into the data since, or be given twice.
+            given = {known.hashed(one): one for one in request.asked.samples} if request.asked.unknown else {}
+            known_now = ChainMap(given, names)
+            found = {known_now[one] for one in request.asked.unknown if one in known_now}
+            samples = found | set(request.asked.samples)
+            # Samples that are listed as erased, and that model or data hold all the same, are treated like any other.
+            ours = samples - (erased - trained - frozenset(known.labels))
+            try:
+                _check_possible(forget | (ours & trained), erase | ours, known)
+                check(frozenset(erase | ours))
+            except RequestError as error:
+                rejected[request.id] = str(error)
+                continue
+            forget |= ours & trained
+            erase |= ours
+            shares[request.id] = Share(
+                asked=len(samples) + len(request.asked.unknown) - len(found),
+                trained=len(ours & trained),
+                untrained=len(ours - trained),
+                erased=len(samples - ours),
+                unknown=len(request.asked.unknown) - len(found),
+                found=tuple(sorted(found)),
+            )
+        waiting = [request for request in waiting if request.id in rejected]
     return Plan(
-        shares=shares,
+        shares={request.id: shares[request.id] for request in requests if request.id in shares},
         rejected=rejected,
         forget=tuple(one for one in known.trained if one in forget),
         retain=tuple(one for one in known.trained if one not in forget),

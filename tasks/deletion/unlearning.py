@@ -22,6 +22,7 @@ from qunlearn.unlearning import Choice, Problem, get
 from qunlearn.unlearning import run as run_method
 from tasks.cells import dataset_inputs
 from tasks.context import run_context
+from tasks.deletion.erasing import erased_ids
 from tasks.deletion.methods import FULL_TRAINING, RETRAIN, next_choice, parents_of
 from tasks.deletion.planning import planned
 from tasks.deletion.progress import epoch_logger, tell_start
@@ -109,7 +110,11 @@ def unlearn_batch(params_file: str, batch: Batch) -> Batch:
         retain_ids=plan.retain,
         held_out_ids=[*material.split.ids("validation"), *material.split.ids("test")],
     )
-    work = _Work(service, material.for_model(parent), base, parent, plan, choice)
+    normalised = material.for_model(parent)
+    if choice.method == RETRAIN:
+        # Mean and deviation of the parent's images are made of the samples that must go, too.
+        normalised = material.normalised_without(erased_ids(batch))
+    work = _Work(service, normalised, base, parent, plan, choice)
     candidate = {
         "method": choice.name,
         "registered": choice.method,
@@ -175,7 +180,7 @@ def _keep(run: Run, model: nn.Module, work: _Work) -> tuple[str, str]:
     extra: dict[str, Any] = {
         "method": choice.method,
         "config": choice.base.model_dump(mode="json"),
-        "interface": parent.extra["interface"],
+        "interface": work.material.interface(),
         "parents": [],
     }
     tags = {

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from torch import nn
 
+from qunlearn.checkpoint import Checkpoint
 from qunlearn.data.batches import infer
 from qunlearn.deletion.gates import Judgement, Readings, judge
 from qunlearn.deletion.ledger import Batch, State
@@ -41,18 +41,18 @@ def verify_candidate(params_file: str, batch: Batch) -> Batch:
     candidate, base = batch.facts["candidate"], service.base(batch)
     plan, emptied = planned(service, batch, base)
     parent = service.fetch(base.digest, model_id=base.model_id)
-    material = Material.load(service.workspace).for_model(parent)
+    material = Material.load(service.workspace)
     positions = _positions(material, plan, seed=derived_seed(params.seeds[0], f"deletion/{base.digest}"))
     made = service.candidate(batch)
     reference = retrained_reference(service, plan, parent)
     if reference is not None:
         get_run_logger().info("model %s was retrained on what is retained: a reference", reference[0])
     judgement = judge(
-        _readings(parent.model, material, positions),
-        _readings(made.model, material, positions),
+        _readings(parent, material, positions),
+        _readings(made, material, positions),
         params.deletion.gates,
         forgotten_classes=emptied,
-        reference=None if reference is None else _readings(reference[1].model, material, positions),
+        reference=None if reference is None else _readings(reference[1], material, positions),
         seed=params.seeds[0],
         retrained=candidate["registered"] == RETRAIN,
     )
@@ -79,9 +79,10 @@ def _positions(material: Material, plan: Plan, *, seed: int) -> dict[str, torch.
     return {**{name: places.to(device) for name, places in found.items()}, **held_out}
 
 
-def _readings(model: nn.Module, material: Material, positions: dict[str, torch.Tensor]) -> Readings:
-    pool = material.pool
-    model = model.to(pool.device).eval()
+def _readings(found: Checkpoint, material: Material, positions: dict[str, torch.Tensor]) -> Readings:
+    # Each model has a normalisation of its own: one trained anew has that of the images that are left.
+    pool = material.for_model(found).pool
+    model = found.model.to(pool.device).eval()
     logits = {name: infer(model, pool, places, batch_size=BATCH).cpu().numpy() for name, places in positions.items()}
     return Readings(logits, {name: pool.labels[places].cpu().numpy() for name, places in positions.items()})
 

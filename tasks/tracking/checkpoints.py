@@ -105,7 +105,8 @@ def fetch(connection: Connection, digest: str, destination: Path, *, model_id: s
     if tried:
         raise MissingCheckpointError(
             f"weights {digest}: recorded as {', '.join(tried)}, but the files were erased or damaged: a deletion may "
-            "have purged a model that was trained on what it erased; `dvc repro` makes it again, without these samples"
+            "have purged a model that was trained on what it erased; `dvc repro` makes a model of the pipeline again, "
+            "without these samples; one that a deletion made comes from a backup (docs/operations.md)"
         )
     raise MissingCheckpointError(f"weights {digest}: no model in this store has them; run the stage that makes them")
 

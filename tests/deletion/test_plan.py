@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import UTC, date, datetime
 
 import pytest
@@ -135,6 +136,23 @@ def test_a_class_may_go_as_a_whole():
 def test_what_is_left_of_a_class_may_go_in_a_second_request():
     found = plan([IMAGES[0]], [IMAGES[2], IMAGES[4], IMAGES[6], IMAGES[8]])
     assert (found.rejected, len(found.erase)) == ({}, 5)
+
+
+@pytest.mark.parametrize("order", itertools.permutations(range(3)))
+def test_what_is_possible_together_is_accepted_in_any_order(order):
+    """The training images of a class, which alone would leave it without any; its other images; another class's."""
+    asked = ([IMAGES[0], IMAGES[2], IMAGES[4]], [IMAGES[6], IMAGES[8]], [IMAGES[1]])
+    found = plan(*(asked[place] for place in order))
+    assert found.rejected == {}
+    assert set(found.erase) == {one for some in asked for one in some}
+    assert [share(found, order.index(place)).trained for place in range(3)] == [3, 0, 1]
+
+
+def test_what_others_do_not_make_possible_stays_refused():
+    found = plan([IMAGES[0], IMAGES[2], IMAGES[4]], [IMAGES[6]], [IMAGES[1]])
+    assert list(found.rejected) == ["r-0000000000000000"]
+    assert "class 'cat' would keep 1 images" in found.rejected["r-0000000000000000"]
+    assert set(found.erase) == {IMAGES[6], IMAGES[1]}
 
 
 def test_reasons_name_no_sample():

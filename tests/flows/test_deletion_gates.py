@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from deletion_project import PARAMS, run
 
+from qunlearn.data import imageset
 from qunlearn.deletion.gates import judge
 from qunlearn.deletion.ledger import Outcome, State
 from tasks.cells import CellContext
@@ -88,6 +89,39 @@ def test_a_limit_of_zero_retrains_each_time(served, tmp_path):
     assert served.made(tmp_path).extra["parents"] == []
     found = served.evidence(request)
     assert (found.method.name, found.method.limit, found.attempts) == ("retrain", 0, ())
+    assert not [one for one in found.limits if "normalised" in one]
+
+
+def normalisation(made):
+    return tuple(made.extra["interface"]["mean"]), tuple(made.extra["interface"]["std"])
+
+
+def test_a_retrained_model_is_normalised_by_the_images_that_are_left_and_judged_so(served, tmp_path, monkeypatch):
+    before, transforms = normalisation(served.made(tmp_path / "before")), []
+    infer = verification.infer
+
+    def watched(model, pool, *args, **options):
+        transforms.append((pool.transform.mean, pool.transform.std))
+        return infer(model, pool, *args, **options)
+
+    monkeypatch.setattr(verification, "infer", watched)
+    served.set(max_sequential=0)
+    # One for training and one held out: neither may stay in mean and deviation.
+    served.ask(*served.training_ids[:20], served.split.ids("test")[0])
+    run(served)
+    after = normalisation(served.made(tmp_path / "after"))
+    meta = imageset.load(served.workspace.prepared).meta
+    assert after == (meta.mean, meta.std) != before
+    assert set(transforms) == {before, after}
+
+
+def test_an_unlearned_model_keeps_its_normalisation_and_its_evidence_says_so(served, tmp_path):
+    before = normalisation(served.made(tmp_path / "before"))
+    request = served.ask(*served.training_ids[:20])
+    run(served)
+    assert served.now(request).outcome is Outcome.UNLEARNED
+    assert normalisation(served.made(tmp_path / "after")) == before
+    assert [one for one in served.evidence(request).limits if "by which images are normalised" in one]
 
 
 def forget_set(served):

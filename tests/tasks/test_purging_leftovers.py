@@ -21,6 +21,7 @@ from qunlearn.deletion.traces import Traces
 from tasks.leftovers import find_leftovers, remove_leftover
 from tasks.purging import close, plan_purge, purge
 from tasks.temporary import temporary_folder
+from tasks.tracking import processes
 
 DIES = """
 import os, sys, signal, shutil
@@ -150,7 +151,8 @@ def test_a_removal_that_was_killed_goes_on(erased, temporary, monkeypatch):
 def test_logits_and_downloads_of_killed_processes_go(erased):
     home = erased.root / ".qunlearn"
     other = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    for name in ("stage-abc", "purge-def", f"purge-{other.pid}-ghi"):
+    running = f"purge-{other.pid}-{processes._digest(processes._start(other.pid))}-ghi"
+    for name in ("stage-abc", "purge-def", running):
         (home / name).mkdir(parents=True)
         (home / name / "original-0.npz").write_bytes(b"logits")
     shutil.copytree(erased.workspace.prepared, erased.root / "data" / ".prepared.retired")
@@ -160,7 +162,7 @@ def test_logits_and_downloads_of_killed_processes_go(erased):
     assert names == {"stage-abc", "purge-def"}
     assert not (erased.root / "data" / ".prepared.retired").exists()
     # Somebody else looks at what a purge would do.
-    assert [path.name for path in home.iterdir() if path.is_dir()] == [f"purge-{other.pid}-ghi"]
+    assert [path.name for path in home.iterdir() if path.is_dir()] == [running]
     other.communicate(b"\n")
 
 

@@ -31,6 +31,8 @@ WITH_A_CHANGE = (
 )
 WITH_UNLEARNING = (
     "Unlearning approximates training without the samples; the weights are not those that such a training gives.",
+    "The mean and the standard deviation by which images are normalised are those of the model that unlearned: of the "
+    "images that it was trained on, the erased ones among them.",
 )
 WITH_RETRAINING = (
     "The model was trained anew without the samples; what similar samples that were kept tell about them, it may know.",
