@@ -24,6 +24,12 @@ def existing_ledger(root: Path) -> Ledger | None:
         _check_none_is_lost(root)
         return None
     from qunlearn.deletion.ledger import Ledger  # noqa: PLC0415
+    from qunlearn.deletion.ledger_database import Database  # noqa: PLC0415
+    from qunlearn.deletion.migration import has_tables  # noqa: PLC0415
+
+    if not isinstance(where, SqliteFile) and not has_tables(Database.at(where)):
+        _check_none_is_lost(root)
+        return None
 
     return Ledger.open(root=root, must_exist=True)
 

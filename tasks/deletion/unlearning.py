@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from qunlearn import checkpoint
 from qunlearn.checkpoint import Checkpoint
+from qunlearn.data.erased import read_erased
 from qunlearn.data.splits import check_gate
 from qunlearn.deletion.counted import counted
 from qunlearn.deletion.evidence import ids_digest, json_digest
@@ -113,7 +114,8 @@ def unlearn_batch(params_file: str, batch: Batch) -> Batch:
     normalised = material.for_model(parent)
     if choice.method == RETRAIN:
         # Mean and deviation of the parent's images are made of the samples that must go, too.
-        normalised = material.normalised_without(erased_ids(batch))
+        erased = read_erased(service.workspace.erased)
+        normalised = material.normalised_without(erased.union(erased_ids(batch)))
     work = _Work(service, normalised, base, parent, plan, choice)
     candidate = {
         "method": choice.name,

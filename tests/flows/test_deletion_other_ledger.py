@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from typing import Any
 
 import pytest
 from deletion_project import Served, run
 
+from flows.existing_ledger import existing_ledger
+from flows.overdue import overdue_requests
 from qunlearn.deletion import evidence
 from qunlearn.deletion.identity import FILE, IdentityError
 from qunlearn.deletion.key_check import OtherKeyError
@@ -44,6 +47,23 @@ def test_a_scheduled_run_makes_no_ledger(served: Served) -> None:
     # Nothing tells yet that there was one.
     assert run(served) == "nothing to do"
     assert not list(folder.glob("ledger.db*"))
+
+
+@pytest.mark.servers
+def test_in_an_empty_postgresql_there_is_nothing_to_do(
+    served: Served, postgres: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QUNLEARN_LEDGER_URL", postgres.new_place())
+    assert existing_ledger(served.root) is None
+    assert overdue_requests(served.root) is None
+    assert run(served) == "nothing to do"
+    assert existing_ledger(served.root) is None
+    request = served.ask("nobody")
+    run(served)
+    assert served.now(request).outcome is Outcome.NOT_PRESENT
+    monkeypatch.setenv("QUNLEARN_LEDGER_URL", postgres.new_place())
+    with pytest.raises(LedgerError, match="the ledger is gone"):
+        run(served)
 
 
 def test_a_ledger_that_is_gone_after_a_completed_request_is_told(served: Served) -> None:
