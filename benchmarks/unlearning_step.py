@@ -10,7 +10,7 @@ A step has everything that a method does for one batch of each set: reading the 
 optimizer, the guard of the scales, statistics. What comes once an epoch is not part of it. A pass is the method's
 forward and `backward()` on the same 4-bit network in evaluation mode, with images that are ready.
 
-All variants take turns within each round, in a rotating order, so that a change in the machine's load hits all of them;
+All variants take turns within each round, in a shuffled order, so that a change in the machine's load hits all of them;
 a figure is the median over rounds of the ratio within the round, with its quartiles. The nets are ResNet-18 with the
 stem for small images, whose 11 million parameters are what a step has to move, and a ResNet-8, where there are few;
 images are 32 x 32 noise. What a step does to the parameters costs the same whatever the batch: the ResNet-18 comes with
@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import random
 import statistics
 import threading
 import time
@@ -239,8 +240,8 @@ def take_turns(variants: Mapping[str, Callable[[], None]], *, rounds: int, devic
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     names = list(variants)
     for turn in range(-WARM_UP, rounds):
-        # Another order each round: no variant always follows the same neighbour.
-        for name in (*names[turn % len(names) :], *names[: turn % len(names)]):
+        # Shuffled and not rotated: what a variant leaves in memory and caches would always meet the same next one.
+        for name in random.Random(turn).sample(names, len(names)):
             started = time.perf_counter()
             variants[name]()
             if device == "cuda":
