@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import random
 import statistics
 import threading
 import time
@@ -239,9 +238,11 @@ def take_turns(variants: Mapping[str, Callable[[], None]], *, rounds: int, devic
     """Seconds of each variant in each round, after rounds of warm-up."""
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     names = list(variants)
+    shuffle = torch.Generator().manual_seed(0)
     for turn in range(-WARM_UP, rounds):
         # Shuffled and not rotated: what a variant leaves in memory and caches would always meet the same next one.
-        for name in random.Random(turn).sample(names, len(names)):
+        for index in torch.randperm(len(names), generator=shuffle).tolist():
+            name = names[index]
             started = time.perf_counter()
             variants[name]()
             if device == "cuda":
