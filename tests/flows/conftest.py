@@ -8,6 +8,7 @@ from pathlib import Path
 
 import deletion_project
 import pytest
+from prefect.context import get_settings_context
 from prefect.logging import disable_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -33,7 +34,15 @@ def served(project: Path) -> deletion_project.Served:
 
 
 @pytest.fixture
-def plainly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def without_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No Prefect server, also where other tests of this process have one, and in threads."""
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        monkeypatch.setattr("prefect.context.GLOBAL_SETTINGS_CONTEXT", get_settings_context())
+        yield
+
+
+@pytest.fixture
+def plainly(without_server: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """The flow's own code as plain functions: no Prefect server, no run to log to."""
     for name in deletion_project.ENVIRONMENT:
         monkeypatch.delenv(name, raising=False)
@@ -41,5 +50,5 @@ def plainly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     (tmp_path / "temporary").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     deletion_project.plain_steps(monkeypatch.setattr)
-    with disable_run_logger(), temporary_settings(restore_defaults={PREFECT_API_URL}):
+    with disable_run_logger():
         yield

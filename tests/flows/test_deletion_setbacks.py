@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 from deletion_project import run
 from filelock import FileLock
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.servers import folder as servers_folder
 from qunlearn.data import imageset
@@ -155,8 +154,7 @@ def test_a_second_run_waits_for_the_first(served):
     messages = []
     with FileLock(servers_folder(served.root) / "served-model.lock"):
         runner = threading.Thread(target=lambda: messages.append(run(served)))
-        with temporary_settings(restore_defaults={PREFECT_API_URL}):
-            runner.start()
+        runner.start()
         runner.join(timeout=1)
         assert runner.is_alive()
         assert served.champion.version == 1

@@ -13,26 +13,18 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from prefect.context import root_settings_context
 from prefect.logging import disable_run_logger
-from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import refresh_benchmark as module
 from flows.holding import HeldError, lock, served_model
 from flows.refresh_benchmark import RefreshError, dvc_repro, refresh_benchmark
 from qunlearn.config import ConfigError
 
+pytestmark = pytest.mark.usefixtures("without_server")
+
 PARAMS = "data: {source: digits}\nsplit: {scenario: {kind: random, fraction: 0.1}}\nseeds: [0]\nunlearn: {oeu: {}}\n"
 WRITE = "open('made.txt', 'w').write('1')"
 UNCHANGED, CHANGED = "dvc.lock is unchanged: nothing to commit", "dvc.lock has changed: "
-
-
-@pytest.fixture(autouse=True)
-def without_server(monkeypatch):
-    """Also where other tests of this process have one, and in threads."""
-    monkeypatch.setattr("prefect.context.GLOBAL_SETTINGS_CONTEXT", root_settings_context())
-    with temporary_settings(restore_defaults={PREFECT_API_URL}):
-        yield
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import threading
 
 import pytest
 from filelock import Timeout
-from prefect.context import root_settings_context
 from prefect.exceptions import ObjectNotFound
 from prefect.logging import disable_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -15,6 +14,8 @@ from flows import turns
 from flows.holding import lock
 from flows.servers import LIMIT
 from flows.turns import TurnError, in_turn
+
+pytestmark = pytest.mark.usefixtures("without_server")
 
 
 class Client:
@@ -32,14 +33,6 @@ class Client:
     def read_global_concurrency_limit_by_name(self, name):
         if not self.has:
             raise ObjectNotFound(Exception(name))
-
-
-@pytest.fixture(autouse=True)
-def without_server(monkeypatch):
-    """Also where other tests of this process have one, and in threads."""
-    monkeypatch.setattr("prefect.context.GLOBAL_SETTINGS_CONTEXT", root_settings_context())
-    with temporary_settings(restore_defaults={PREFECT_API_URL}):
-        yield
 
 
 def test_whoever_has_the_turn_keeps_others_away_and_gives_it_back(tmp_path):
