@@ -15,6 +15,9 @@ a figure is the median over rounds of the ratio within the round, with its quart
 stem for small images, whose 11 million parameters are what a step has to move, and a ResNet-8, where there are few;
 images are 32 x 32 noise. What a step does to the parameters costs the same whatever the batch: the ResNet-18 comes with
 small batches and with half the 256 images that methods take unless they are told otherwise.
+
+As in a task, the process keeps the memory that it frees (`qunlearn.memory`). Where it does not, passes and steps pay
+for getting it again page by page, and which variant pays more depends on what the others left.
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ from torch.nn import functional as F
 from benchmarks.qat_step import context
 from qunlearn.config import ModelConfig, QuantizationConfig, TrainingConfig
 from qunlearn.data.batches import ImagePool, Transform
+from qunlearn.memory import freed_memory_kept
 from qunlearn.models import build
 from qunlearn.quantization import quantize
 from qunlearn.unlearning import Data, Problem, get, resolve
@@ -192,7 +196,7 @@ def method_steps(name: str, settings: dict[str, Any], model: nn.Module, problem:
 def passes(model: nn.Module, problem: Problem, *, parts: tuple[str, ...], batch: int) -> StepByStep:
     """Steps of a forward and a backward pass over a batch of each of the parts.
 
-    In a thread like the methods' steps: memory that a thread frees comes back to it sooner than to the main one.
+    In a thread like the methods' steps, since memory comes from different places for threads.
     """
     batches = [problem.pool.batch(getattr(problem, part)[:batch]) for part in parts]
 
@@ -216,7 +220,7 @@ def measure(net: Net, *, rounds: int, device: str) -> dict[str, Any]:
     }
     for name, (method, settings) in methods(net.batch).items():
         variants[name] = method_steps(method, settings, model, problem)
-    with ExitStack() as running:
+    with freed_memory_kept(), ExitStack() as running:
         for variant in variants.values():
             running.enter_context(variant)
         seconds = take_turns(variants, rounds=rounds, device=device)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from qunlearn.data.batches import infer
 from qunlearn.data.scenarios import Subset
 from qunlearn.data.splits import Partition
+from qunlearn.memory import freed_memory_kept
 from tasks.manifests import Cell
 from tasks.material import Material
 
@@ -44,10 +45,11 @@ def subset_outputs(
         names: of `SUBSETS`; of others nothing is computed.
     """
     labels = subset_labels(material, names=names)
-    logits = {
-        name: infer(model, material.pool, material.indices(*SUBSETS[name]), batch_size=batch_size).cpu().numpy()
-        for name in labels
-    }
+    with freed_memory_kept():
+        logits = {
+            name: infer(model, material.pool, material.indices(*SUBSETS[name]), batch_size=batch_size).cpu().numpy()
+            for name in labels
+        }
     return logits, labels
 
 

@@ -11,8 +11,6 @@ a single cell. Those cells are marked `concurrent`.
 from __future__ import annotations
 
 import copy
-import ctypes
-import gc
 import math
 import threading
 from collections.abc import Callable, Iterator
@@ -26,6 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from qunlearn.data.batches import ImagePool
+from qunlearn.memory import give_back_freed_memory
 
 MEGABYTE = 1_000_000
 SAMPLING_SECONDS = 0.005
@@ -51,7 +50,7 @@ def peak_memory(device: torch.device) -> Iterator[PeakMemory]:
         torch.cuda.reset_peak_memory_stats(device)
         before, highest = torch.cuda.memory_allocated(device), lambda: torch.cuda.max_memory_allocated(device)
     else:
-        give_back_free_memory()
+        give_back_freed_memory()  # so that filling it again counts as an increase
         before, highest = _resident(), _watch_resident()
     found = PeakMemory()
     try:
@@ -70,14 +69,6 @@ def warm_up(model: nn.Module, pool: ImagePool, indices: Tensor, *, batch_size: i
     attempt = copy.deepcopy(model).train()
     inputs, labels = pool.batch(indices[:batch_size])
     F.cross_entropy(attempt(inputs), labels).backward()
-
-
-def give_back_free_memory() -> None:
-    """Return what the process freed to the system, so that filling it again counts as an increase."""
-    gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc alone has it
-    if trim is not None:
-        trim(0)
 
 
 def _watch_resident() -> Callable[[], int]:

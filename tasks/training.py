@@ -15,6 +15,7 @@ from torch import nn
 
 from qunlearn import checkpoint
 from qunlearn.data.scenarios import Subset
+from qunlearn.memory import freed_memory_kept
 from qunlearn.progress import epoch_printer
 from qunlearn.quantization import audit
 from qunlearn.training import train
@@ -78,7 +79,7 @@ def _train(run: Run, workspace: Workspace, material: Material, kind: Kind, seed:
     run.tag({"initial_sha256": checkpoint.digest_of_model(model)})
     indices = material.indices("train", _subset(kind))
     warm_up(model, material.pool, indices, batch_size=params.training.batch_size)
-    with epoch_printer(f"{kind} seed {seed}") as progress, peak_memory(device) as peak:
+    with epoch_printer(f"{kind} seed {seed}") as progress, freed_memory_kept(), peak_memory(device) as peak:
         result = train(
             model,
             material.pool,

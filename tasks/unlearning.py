@@ -8,6 +8,7 @@ from prefect.cache_policies import NO_CACHE
 
 from qunlearn import checkpoint
 from qunlearn.checkpoint import Checkpoint
+from qunlearn.memory import freed_memory_kept
 from qunlearn.progress import epoch_printer
 from qunlearn.reporting.conflict import has_conflicts
 from qunlearn.reporting.figures import conflict_figure
@@ -196,7 +197,7 @@ def _result(run: Run, material: Material, assignment: Assignment, parent: Checkp
     )
     model = parent.model.to(device)
     warm_up(model, material.pool, material.indices("train"), batch_size=WARM_UP_IMAGES)
-    with epoch_printer(assignment.label) as progress, peak_memory(device) as peak:
+    with epoch_printer(assignment.label) as progress, freed_memory_kept(), peak_memory(device) as peak:
         result = run_method(
             method,
             model,

@@ -18,6 +18,7 @@ from qunlearn.deletion.counted import counted
 from qunlearn.deletion.evidence import ids_digest, json_digest
 from qunlearn.deletion.ledger import Batch, State
 from qunlearn.deletion.plan import Plan
+from qunlearn.memory import freed_memory_kept
 from qunlearn.quantization import audit
 from qunlearn.unlearning import Choice, Problem, get
 from qunlearn.unlearning import run as run_method
@@ -164,14 +165,15 @@ def _unlearn(run: Run, work: _Work) -> tuple[str, str]:
         recipe=work.service.workspace.params.training,
     )
     tell_start(work.choice, problem.recipe, forget=len(work.plan.forget), retain=len(work.plan.retain))
-    result = run_method(
-        work.choice.method,
-        parent.model.to(device),
-        problem,
-        work.choice.base,
-        seed=work.seed,
-        on_epoch=epoch_logger(work.choice),
-    )
+    with freed_memory_kept():
+        result = run_method(
+            work.choice.method,
+            parent.model.to(device),
+            problem,
+            work.choice.base,
+            seed=work.seed,
+            on_epoch=epoch_logger(work.choice),
+        )
     record_statistics(run, result)
     return _keep(run, result.model, work)
 

@@ -14,6 +14,7 @@ from qunlearn.data.batches import infer
 from qunlearn.deletion.gates import Judgement, Readings, judge
 from qunlearn.deletion.ledger import Batch, State
 from qunlearn.deletion.plan import Plan
+from qunlearn.memory import freed_memory_kept
 from tasks.deletion.methods import RETRAIN
 from tasks.deletion.planning import planned
 from tasks.deletion.reference import retrained_reference
@@ -83,7 +84,10 @@ def _readings(found: Checkpoint, material: Material, positions: dict[str, torch.
     # Each model has a normalisation of its own: one trained anew has that of the images that are left.
     pool = material.for_model(found).pool
     model = found.model.to(pool.device).eval()
-    logits = {name: infer(model, pool, places, batch_size=BATCH).cpu().numpy() for name, places in positions.items()}
+    with freed_memory_kept():
+        logits = {
+            name: infer(model, pool, places, batch_size=BATCH).cpu().numpy() for name, places in positions.items()
+        }
     return Readings(logits, {name: pool.labels[places].cpu().numpy() for name, places in positions.items()})
 
 
