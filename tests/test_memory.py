@@ -15,9 +15,10 @@ from qunlearn import memory
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such settings")
 
 LOOP = """
-import contextlib, json, resource, sys, threading, psutil, torch
+import contextlib, ctypes, json, resource, sys, threading, psutil, torch
 from qunlearn.memory import freed_memory_kept, give_back_freed_memory
 
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: pages are counted that have 4 KB
 found = {}
 
 def faults():
@@ -52,11 +53,11 @@ PAGES = 10 * 55_000_000 // 4096
 """Of ten steps."""
 
 
-def measured(*arguments: str, **environment: str) -> dict[str, int]:
+def measured(*arguments: str, loop: str = LOOP, **environment: str) -> dict[str, int]:
     """What the loop found in a process of its own."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
     done = subprocess.run(
-        [sys.executable, "-c", LOOP, *arguments],
+        [sys.executable, "-c", loop, *arguments],
         env={**plain, **environment},
         capture_output=True,
         text=True,
@@ -81,6 +82,7 @@ def test_without_it_the_pages_of_large_blocks_come_anew_in_every_step():
 def test_after_the_block_memory_goes_back(where):
     found = measured("kept", where)
     assert found["within"] - found["after"] > 100_000_000
+    assert found["after"] < measured("as it comes", where)["after"] + 20_000_000
 
 
 @glibc
@@ -88,6 +90,17 @@ def test_after_the_block_memory_goes_back(where):
 def test_settings_of_the_environment_are_left_alone(name):
     value = {"MALLOC_TRIM_THRESHOLD_": "0", "GLIBC_TUNABLES": "glibc.malloc.trim_threshold=0"}[name]
     assert measured("kept", "main", **{name: value})["faults"] > PAGES / 2
+
+
+@glibc
+def test_other_variables_of_the_allocator_change_nothing():
+    assert measured("kept", "main", MALLOC_ARENA_MAX="2")["faults"] < PAGES / 100
+
+
+@glibc
+def test_giving_back_alone_sets_nothing():
+    loop = LOOP.replace('if sys.argv[1] == "kept"', "if give_back_freed_memory()")
+    assert measured("kept", "main", loop=loop)["faults"] > PAGES / 2
 
 
 def test_a_c_library_without_such_settings_is_left_alone(monkeypatch):
