@@ -152,6 +152,24 @@ def test_the_variants_of_two_phase_differ_in_one_setting_of_the_second_phase(nam
     assert found["two-phase-no-w2"]["phase2"]["alpha"] == 0.0
 
 
+def test_the_full_entanglement_study_has_all_images_and_the_rows_of_the_reduced_one():
+    full, reduced = read("entanglement-full"), read("entanglement")
+    assert "subset" not in full.params["data"]
+    assert full.params["split"] == reduced.params["split"]
+    assert set(full.params["unlearn"]) == {*reduced.params["unlearn"], "two-phase-published"}
+    for arm in full.arm_names:
+        found = {row: one.base.model_dump() for row, one in choices(rows("entanglement-full", arm)).items()}
+        settings = methods()["two_phase"].config().model_dump()
+        assert found["two-phase-published"] == settings
+        assert found["two-phase-no-w2"]["phase2"] == {**found["two_phase"]["phase2"], "alpha": 0.0}
+
+
+def test_an_oracle_chooses_beside_the_validation_images_for_the_published_gaps():
+    found = choices(rows("cifar100-qmul", "pact"))
+    assert found["qmul-oracle"].base == found["qmul"].base
+    assert rows("cifar100-qmul", "pact")["qmul-oracle"]["oracle"] is True
+
+
 def test_the_published_table_is_that_of_float_networks_and_of_methods_that_are_run():
     study = read("cifar10-sanity")
     assert study.params["quantization"]["quantizer"] == "none"
