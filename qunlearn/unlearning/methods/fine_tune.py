@@ -2,7 +2,8 @@
 
     theta <- theta - eta grad CE_r
 
-The weakest baseline of the field; what a method does beyond it is what its forget part contributes.
+The weakest baseline of the field; what a method does beyond it is what its forget part contributes. Quantizer scales
+are trained like any other parameter; BatchNorm keeps its running statistics unless `batch_norm` says otherwise.
 """
 
 from __future__ import annotations

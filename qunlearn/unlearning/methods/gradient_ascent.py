@@ -3,7 +3,7 @@
     theta <- theta + eta clip(grad CE_f)
 
 Only the forget set is used. Without the clip the loss, which has no upper bound, runs away. BatchNorm is frozen: there
-are no retained images whose statistics could be taken.
+are no retained images whose statistics could be taken. Quantizer scales are moved like any other parameter.
 """
 
 from __future__ import annotations

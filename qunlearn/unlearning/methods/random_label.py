@@ -3,7 +3,8 @@
     mean CE over both sets, with y ~ Uniform{0..K-1} on the forget set
 
 As published, the random label may be the true one (with probability 1/K); `exclude_true` draws among the wrong ones.
-In a joint batch the forget part is forwarded with running BatchNorm statistics, unlike in published code.
+In a joint batch the forget part is forwarded with running BatchNorm statistics, unlike in published code. Quantizer
+scales are trained like any other parameter.
 """
 
 from __future__ import annotations
