@@ -12,12 +12,15 @@ import pytest
 import torch
 from torch import nn
 
+from qunlearn import memory
 from qunlearn.data.batches import ImagePool, Transform
 from tasks import peak_memory as module
 from tasks.peak_memory import MEGABYTE, peak_memory, warm_up
 
 CPU = torch.device("cpu")
 SLACK = 30.0
+MMAP_THRESHOLD = -3
+"""Parameter of mallopt(3)."""
 
 
 def touch(megabytes: int) -> np.ndarray:
@@ -33,6 +36,14 @@ def figure_after_a_bigger_array(megabytes: int) -> float:
     with peak_memory(CPU) as peak:
         touch(megabytes)
     return peak.megabytes
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept():
+    """Other tests of this process may have had it keep what it frees; then a new array may lie beside a freed one."""
+    memory._keeping.clear()
+    memory._set((memory.MMAP_MAX, 65_536), (MMAP_THRESHOLD, 131_072), (memory.TRIM_THRESHOLD, 131_072))
+    memory._set((memory.TOP_PAD, 131_072))
 
 
 @pytest.fixture(params=["kernel", "sampler"])
