@@ -4,7 +4,7 @@ On the CPU the figure comes from the kernel's own high-water mark of the residen
 reset, see proc(5), ``/proc/[pid]/clear_refs``. Where that is refused a thread samples the resident set, which misses
 peaks shorter than its interval. On CUDA it is what PyTorch's allocator handed out.
 
-While a cell computes its process keeps what it frees (`qunlearn.memory`): blocks that were freed and not used again count.
+While a cell computes its process keeps what it frees (`qunlearn.memory`): what was freed and not used again counts.
 
 Both belong to the whole process: with several cells at once in one process the figures are shared and say nothing about
 a single cell. Those cells are marked `concurrent`.
